@@ -1,0 +1,121 @@
+-- SPDX-License-Identifier: GPL-2.0-or-later
+-- What rules cost: a call that one denies, a call while 1,000 judge other events, and a list that one filters.
+
+local api = require 'api'
+local measure = require 'measure'
+local process = require 'process'
+local reads = require 'reads'
+local report = require 'report'
+
+local SIZE, LIST_SIZE, RULES = 10, 1000, 1000
+local CONNECTIONS = 16
+
+local rules = {}
+
+local DENY = [[
+on('admin-permission:admin.vm.feature.Get', function(src, event, info)
+  deny('no')
+end)
+]]
+
+local FILTER = [[
+on('admin-permission:admin.vm.List', function(src, event, info)
+  return function(qube) return not qube.tags['bench-hidden'] end
+end)
+]]
+
+local FILTER_LIST = [[
+on('admin-permission:admin.vm.List', function(src, event, info)
+  return filter_list(function(qubes)
+    local kept = {}
+    for _, qube in ipairs(qubes) do
+      if not qube.tags['bench-hidden'] then kept[#kept + 1] = qube end
+    end
+    return kept
+  end)
+end)
+]]
+
+-- Real events, none of which a property.Get fires.
+local OTHERS = {
+  'admin.vm.List', 'admin.vm.Remove', 'admin.vm.property.Set', 'admin.vm.property.Reset', 'admin.vm.property.List',
+  'admin.vm.feature.Set', 'admin.vm.feature.Remove', 'admin.vm.feature.List', 'admin.vm.tag.Set', 'admin.vm.tag.Remove',
+  'admin.vm.tag.List', 'admin.vm.Start', 'admin.vm.Shutdown', 'admin.vm.Kill', 'admin.vm.Pause', 'admin.vm.Unpause',
+  'admin.label.Create', 'admin.label.Remove', 'admin.property.Set', 'admin.property.Reset',
+}
+
+local function many_rules()
+  local lines = {}
+  for index = 1, RULES do
+    lines[index] = ("on('admin-permission:%s', function(src) if src.tags['bench-guest-%d'] then deny('no') end end)"):format(
+      OTHERS[(index - 1) % #OTHERS + 1], index)
+  end
+  return table.concat(lines, '\n') .. '\n'
+end
+
+-- An estate of its own with one file of rules.
+local function estate_with(bench, name, size, text)
+  local acl = process.make_directory(bench.root .. '/acl-' .. name)
+  process.write_file(acl .. '/50-bench.lua', text)
+  return bench.estate(size, name, acl)
+end
+
+local function denied(bench)
+  local what = 'denied feature.Get, 10 qubes'
+  if not bench.selected(what) then
+    return
+  end
+  local target = estate_with(bench, 'denied', SIZE, DENY)
+  local method = { method = 'admin.vm.feature.Get', arg = 'bench-feature', each = true }
+  local answer = api.call(target.socket, { method = method.method, arg = method.arg, src = bench.src, dest = 'bench1' })
+  local text, class = api.describe(answer)
+  if answer ~= '' and class ~= 'PermissionDenied' then
+    error(('%s: expected a denial, not %s'):format(what, text), 0)
+  end
+  reads.beside_bare(bench, what, target, method, nil,
+    class and { expect_exception = class } or { expect_empty = true })
+end
+
+-- Ours with rules beside ours without.
+local function with_and_without(bench, what, with, without, job)
+  local function contestant(target)
+    return {
+      pid = target.pid,
+      job = function()
+        return setmetatable({ socket = target.socket, dest_list = job.each and target.list or nil }, { __index = job })
+      end,
+    }
+  end
+  local ours, other = table.unpack(measure.alternate(bench, { contestant(with), contestant(without) }, true))
+  local ratio, low, high = measure.ratio(ours, other)
+  report.add {
+    what = what, result = ('%.2f of no rules'):format(ratio), note = ('%.2f to %.2f'):format(low, high), ours = ours,
+    other = other, other_name = 'no rules',
+  }
+end
+
+local function loaded(bench)
+  local what = 'property.Get, 1,000 rules on other events'
+  if bench.selected(what) then
+    with_and_without(bench, what, estate_with(bench, 'rules', SIZE, many_rules()), bench.estate(SIZE), {
+      method = 'admin.vm.property.Get', arg = 'label', src = bench.src, connections = CONNECTIONS, each = true,
+    })
+  end
+end
+
+local function filtered(bench, what, name, text)
+  if bench.selected(what) then
+    with_and_without(bench, what, estate_with(bench, name, LIST_SIZE, text), bench.estate(LIST_SIZE), {
+      method = 'admin.vm.List', src = bench.src, connections = CONNECTIONS,
+    })
+  end
+end
+
+function rules.run(bench)
+  denied(bench)
+  loaded(bench)
+  filtered(bench, 'vm.List, 1,000 qubes, a filter for each', 'filter', FILTER)
+  filtered(bench, 'vm.List, 1,000 qubes, a filter of the list', 'filter-list', FILTER_LIST)
+end
+
+return rules

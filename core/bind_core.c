@@ -1,0 +1,316 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later
+ *
+ * The global table `core`: what is neither model nor waiting. Exceptions, the log, time, chance, the cache of answers, tasks, the daemon's status.
+ */
+#include "qd/bind_core.h"
+
+#include <lauxlib.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/random.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "qd/call.h"
+#include "qd/generation.h"
+#include "qd/log.h"
+#include "qd/run.h"
+
+#define CACHED_MAX 16
+#define SPAWNED_MAX 256
+
+/* An answer kept across calls and generations, under the version of the model that it was made from. */
+struct qd_cached {
+    struct qd_cached *next;
+    uint64_t version;
+    unsigned generation;
+    size_t size;
+    char *data;
+    char key[];
+};
+
+int qd_raise(lua_State *L, const char *class_name, const char *format, ...)
+{
+    va_list arguments;
+
+    lua_createtable(L, 0, 2);
+    lua_pushstring(L, class_name);
+    lua_setfield(L, -2, "class");
+    va_start(arguments, format);
+    lua_pushvfstring(L, format, arguments);
+    va_end(arguments);
+    lua_setfield(L, -2, "message");
+    return lua_error(L);
+}
+
+/* Raw access only: an error object may have any metatable. */
+static bool push_raw_string(lua_State *L, int index, const char *field)
+{
+    lua_pushstring(L, field);
+    lua_rawget(L, index);
+    return lua_type(L, -1) == LUA_TSTRING;
+}
+
+bool qd_exception_push_parts(lua_State *L, int index)
+{
+    int top = lua_gettop(L);
+
+    index = lua_absindex(L, index);
+    if (lua_istable(L, index) && push_raw_string(L, index, "class") && push_raw_string(L, index, "message"))
+        return true;
+    lua_settop(L, top);
+    return false;
+}
+
+static int log_line(lua_State *L)
+{
+    static const char *const words[] = {"error", "warning", "notice", "info", "debug", NULL};
+
+    qd_log(QD_LOG_ERROR + luaL_checkoption(L, 1, NULL, words), "%s", luaL_checkstring(L, 2));
+    return 0;
+}
+
+static int push_time(lua_State *L, clockid_t clock)
+{
+    struct timespec now;
+
+    clock_gettime(clock, &now);
+    lua_pushnumber(L, (lua_Number)now.tv_sec + (lua_Number)now.tv_nsec / 1e9);
+    return 1;
+}
+
+static int wall_time(lua_State *L)
+{
+    return push_time(L, CLOCK_REALTIME);
+}
+
+static int monotonic(lua_State *L)
+{
+    return push_time(L, CLOCK_BOOTTIME);
+}
+
+static int random_number(lua_State *L)
+{
+    lua_Integer limit = luaL_checkinteger(L, 1);
+    uint64_t number, skip;
+
+    luaL_argcheck(L, limit > 0, 1, "a positive number");
+    skip = UINT64_MAX - UINT64_MAX % (uint64_t)limit; /* above it the numbers are not evenly spread */
+    do {
+        if (getrandom(&number, sizeof(number), 0) != (ssize_t)sizeof(number))
+            return luaL_error(L, "the kernel gave no random bytes");
+    } while (number >= skip);
+    lua_pushinteger(L, (lua_Integer)(number % (uint64_t)limit));
+    return 1;
+}
+
+static int config(lua_State *L)
+{
+    const struct qd_config *settings = &qd_check_daemon(L)->config;
+    const char *name = luaL_checkstring(L, 1);
+
+    if (strcmp(name, "state_dir") == 0)
+        lua_pushstring(L, settings->state_dir);
+    else if (strcmp(name, "kernels_dir") == 0)
+        lua_pushstring(L, settings->kernels_dir);
+    else if (strcmp(name, "libvirt_uri") == 0)
+        lua_pushstring(L, settings->libvirt_uri);
+    else if (strcmp(name, "debug") == 0)
+        lua_pushboolean(L, settings->debug);
+    else
+        lua_pushnil(L);
+    return 1;
+}
+
+static int host(lua_State *L)
+{
+    struct qd_virt_host host = qd_virt_host(qd_check_daemon(L)->virt);
+
+    lua_createtable(L, 0, 3);
+    lua_pushinteger(L, (lua_Integer)host.memory_kib);
+    lua_setfield(L, -2, "memory_kib");
+    lua_pushinteger(L, host.cpus);
+    lua_setfield(L, -2, "cpus");
+    lua_pushstring(L, host.type);
+    lua_setfield(L, -2, "type");
+    return 1;
+}
+
+static struct qd_cached *find_cached(struct qd_daemon *daemon, const char *key)
+{
+    size_t count = 0;
+    struct qd_cached *entry = daemon->cached;
+
+    for (; entry && strcmp(entry->key, key) != 0; entry = entry->next)
+        count++;
+    if (entry || count >= CACHED_MAX)
+        return entry;
+    entry = calloc(1, sizeof(*entry) + strlen(key) + 1);
+    if (entry) {
+        strcpy(entry->key, key);
+        entry->next = daemon->cached;
+        daemon->cached = entry;
+    }
+    return entry;
+}
+
+/* core.cached(key, version, function) */
+static int cached(lua_State *L)
+{
+    struct qd_daemon *daemon = qd_check_daemon(L);
+    const char *key = luaL_checkstring(L, 1), *text;
+    uint64_t version = (uint64_t)luaL_checkinteger(L, 2);
+    struct qd_cached *entry;
+    size_t size;
+    char *copy;
+
+    luaL_checktype(L, 3, LUA_TFUNCTION);
+    if (qd_generation_of(L)->budget)
+        return luaL_error(L, "a rule may not use the cache");
+    entry = find_cached(daemon, key);
+    if (entry && entry->data && entry->version == version && entry->generation == qd_generation_of(L)->number) {
+        lua_pushlstring(L, entry->data, entry->size);
+        return 1;
+    }
+    lua_settop(L, 3);
+    lua_call(L, 0, 1);
+    text = luaL_checklstring(L, -1, &size);
+    entry = find_cached(daemon, key);
+    copy = entry ? malloc(size + 1) : NULL;
+    if (copy) {
+        memcpy(copy, text, size);
+        free(entry->data);
+        entry->data = copy;
+        entry->size = size;
+        entry->version = version;
+        entry->generation = qd_generation_of(L)->number;
+    }
+    return 1;
+}
+
+/* core.spawn(function, …) */
+static int spawn(lua_State *L)
+{
+    struct qd_call *call = qd_check_writer(L);
+    int count = lua_gettop(L), reference;
+    int *grown;
+
+    luaL_checktype(L, 1, LUA_TFUNCTION);
+    if (call->spawned_count >= SPAWNED_MAX)
+        return luaL_error(L, "a call starts %d tasks at most", SPAWNED_MAX);
+    lua_createtable(L, count, 0);
+    for (int i = 1; i <= count; i++) {
+        lua_pushvalue(L, i);
+        lua_rawseti(L, -2, i);
+    }
+    reference = luaL_ref(L, LUA_REGISTRYINDEX);
+    grown = realloc(call->spawned, (call->spawned_count + 1) * sizeof(*grown));
+    if (!grown) {
+        luaL_unref(L, LUA_REGISTRYINDEX, reference);
+        return luaL_error(L, "no memory");
+    }
+    call->spawned = grown;
+    call->spawned[call->spawned_count++] = reference;
+    return 0;
+}
+
+static void set_count(lua_State *L, const char *name, uint64_t value)
+{
+    lua_pushinteger(L, (lua_Integer)value);
+    lua_setfield(L, -2, name);
+}
+
+static uint64_t resident_kib(void)
+{
+    FILE *file = fopen("/proc/self/statm", "re");
+    unsigned long long total = 0, resident = 0;
+
+    if (!file)
+        return 0;
+    if (fscanf(file, "%llu %llu", &total, &resident) != 2)
+        resident = 0;
+    fclose(file);
+    return resident * (uint64_t)sysconf(_SC_PAGESIZE) / 1024;
+}
+
+/* core.status(): counters of the daemon. */
+static int status(lua_State *L)
+{
+    struct qd_daemon *daemon = qd_check_daemon(L);
+    struct qd_store_counters store = qd_store_counters(daemon->store);
+    struct qd_virt_counters virt = qd_virt_counters(daemon->virt);
+    unsigned subscribers = 0;
+
+    for (struct qd_subscriber *subscriber = daemon->subscribers; subscriber; subscriber = subscriber->next)
+        subscribers++;
+    lua_newtable(L);
+    set_count(L, "calls", daemon->status.calls);
+    set_count(L, "denied", daemon->status.denied);
+    set_count(L, "failed", daemon->status.failed);
+    set_count(L, "connections", daemon->status.connections);
+    set_count(L, "subscribers", subscribers);
+    set_count(L, "qubes", qd_model_qube_count(daemon->model));
+    set_count(L, "store_commits", store.commits);
+    set_count(L, "store_calls", store.transactions);
+    set_count(L, "store_failures", store.failures);
+    set_count(L, "virt_jobs", virt.jobs);
+    set_count(L, "virt_timeouts", virt.timeouts);
+    set_count(L, "virt_lost_workers", virt.lost_workers);
+    lua_pushboolean(L, virt.connected);
+    lua_setfield(L, -2, "virt_connected");
+    set_count(L, "resident_kib", resident_kib());
+    set_count(L, "lua_bytes", daemon->generation->memory);
+    set_count(L, "generation", daemon->generation->number);
+    set_count(L, "rules", daemon->generation->hook_count);
+    lua_pushstring(L, daemon->generation->digest);
+    lua_setfield(L, -2, "digest");
+    return 1;
+}
+
+/* core.declarations(): what `method` was given, by name. */
+static int declarations(lua_State *L)
+{
+    luaL_getsubtable(L, LUA_REGISTRYINDEX, "qd.declarations");
+    return 1;
+}
+
+static int label_value(lua_State *L)
+{
+    luaL_checkstring(L, 1);
+    lua_settop(L, 1);
+    return 1;
+}
+
+void qd_bind_core_open(lua_State *L)
+{
+    static const luaL_Reg functions[] = {
+        {"log", log_line},       {"time", wall_time},     {"monotonic", monotonic},
+        {"random", random_number}, {"config", config},    {"host", host},
+        {"cached", cached},      {"spawn", spawn},        {"status", status},
+        {"publish", qd_bind_publish}, {"declarations", declarations}, {"label_value", label_value},
+        {"on_permission", qd_bind_rules_on_permission}, {NULL, NULL},
+    };
+
+    luaL_newlib(L, functions);
+    qd_bind_model_open(L);
+    qd_bind_wait_open(L);
+    qd_bind_object_open(L);
+    qd_bind_untrusted_open(L);
+    lua_setglobal(L, "core");
+    qd_bind_call_open(L);
+    lua_pushlightuserdata(L, QD_NONE_POINTER);
+    lua_setglobal(L, "none");
+}
+
+void qd_cached_free(struct qd_daemon *daemon)
+{
+    while (daemon->cached) {
+        struct qd_cached *entry = daemon->cached;
+
+        daemon->cached = entry->next;
+        free(entry->data);
+        free(entry);
+    }
+}

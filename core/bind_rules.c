@@ -1,0 +1,128 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later
+ *
+ * The environment of rule files (acl.d/README): `on`, `deny`, `filter_list`, and what of Lua's library can't leave the sandbox (law 4).
+ */
+#include <lauxlib.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "qd/bind_core.h"
+#include "qd/generation.h"
+#include "qd/permission.h"
+
+#define HOOKS_MAX 100000
+
+/* Copied name by name: what is not here does not exist for rules. Missing on purpose: everything that loads or writes code or files, raw access,
+ * metatables, coroutines, and table.move, whose loop no budget sees. */
+static const char *const base_names[] = {"assert", "error",    "ipairs",   "next", "pairs",  "pcall",
+                                         "select", "tonumber", "tostring", "type", "xpcall", NULL};
+static const char *const table_names[] = {"concat", "insert", "pack", "remove", "sort", "unpack", NULL};
+static const char *const library_names[] = {"string", "math", "utf8", NULL};
+
+void qd_hook_free(struct qd_hook *hook)
+{
+    free(hook->pattern);
+    free(hook->file);
+}
+
+/* A pattern that no permission event can match is a mistake, most likely an event of another kind. */
+static bool may_match(const char *pattern)
+{
+    size_t plain = strcspn(pattern, "*?");
+
+    if (pattern[plain])
+        return strncmp(pattern, "admin-permission:", plain < 17 ? plain : 17) == 0 ||
+               strncmp(pattern, "mgmt-permission:", plain < 16 ? plain : 16) == 0;
+    return strncmp(pattern, "admin-permission:", 17) == 0 || strncmp(pattern, "mgmt-permission:", 16) == 0;
+}
+
+/* on(event, function) of rules; core.on_permission of scripts. */
+int qd_bind_rules_on_permission(lua_State *L)
+{
+    struct qd_generation *generation = qd_generation_of(L);
+    const char *pattern = luaL_checkstring(L, 1);
+    struct qd_hook *grown, *hook;
+    lua_Debug caller;
+    int function;
+
+    luaL_checktype(L, 2, LUA_TFUNCTION);
+    if (!generation->loading)
+        return luaL_error(L, "on() is for the file itself, not for the functions in it");
+    if (strlen(pattern) > 150 || !may_match(pattern))
+        return luaL_error(L, "on('%s'): a rule judges events named admin-permission:METHOD, with * and ? as wildcards", pattern);
+    if (generation->hook_count >= HOOKS_MAX)
+        return luaL_error(L, "more than %d rules", HOOKS_MAX);
+    memset(&caller, 0, sizeof(caller));
+    if (lua_getstack(L, 1, &caller))
+        lua_getinfo(L, "Sl", &caller);
+    lua_settop(L, 2);
+    function = luaL_ref(L, LUA_REGISTRYINDEX);
+
+    /* Nothing below raises but the last line. */
+    if (generation->hook_count % 64 == 0) {
+        grown = realloc(generation->hooks, (generation->hook_count + 64) * sizeof(*grown));
+        if (!grown)
+            return luaL_error(L, "no memory");
+        generation->hooks = grown;
+    }
+    hook = &generation->hooks[generation->hook_count];
+    *hook = (struct qd_hook){.pattern = strdup(pattern), .file = strdup(caller.short_src), .line = caller.currentline, .function = function};
+    if (hook->pattern && hook->file) {
+        generation->hook_count++;
+        return 0;
+    }
+    qd_hook_free(hook);
+    return luaL_error(L, "no memory");
+}
+
+/* deny([reason]): sticks, whether or not a pcall catches the error. */
+static int deny(lua_State *L)
+{
+    struct qd_budget *budget = qd_generation_of(L)->budget;
+    const char *reason = luaL_optstring(L, 1, "");
+
+    if (!budget || qd_generation_of(L)->loading)
+        return luaL_error(L, "deny() is for rules that are being asked");
+    if (!budget->denied)
+        snprintf(budget->reason, sizeof(budget->reason), "%s", reason);
+    budget->denied = true;
+    return luaL_error(L, "denied");
+}
+
+static void copy_library(lua_State *L, const char *name, const char *const only[])
+{
+    lua_newtable(L);
+    lua_getglobal(L, name);
+    for (int i = 0; only && only[i]; i++) {
+        lua_getfield(L, -1, only[i]);
+        lua_setfield(L, -3, only[i]);
+    }
+    for (lua_pushnil(L); !only && lua_next(L, -2);) {
+        lua_pushvalue(L, -2);
+        lua_insert(L, -2);
+        lua_settable(L, -5);
+    }
+    lua_pop(L, 1);
+    lua_setfield(L, -2, name);
+}
+
+void qd_bind_rules_push_environment(lua_State *L)
+{
+    lua_newtable(L);
+    for (int i = 0; base_names[i]; i++) {
+        lua_getglobal(L, base_names[i]);
+        lua_setfield(L, -2, base_names[i]);
+    }
+    for (int i = 0; library_names[i]; i++)
+        copy_library(L, library_names[i], NULL);
+    copy_library(L, "table", table_names);
+    lua_pushcfunction(L, qd_bind_rules_on_permission);
+    lua_setfield(L, -2, "on");
+    lua_pushcfunction(L, deny);
+    lua_setfield(L, -2, "deny");
+    lua_pushcfunction(L, qd_permission_filter_list);
+    lua_setfield(L, -2, "filter_list");
+    lua_pushlightuserdata(L, QD_NONE_POINTER);
+    lua_setfield(L, -2, "none");
+}

@@ -1,0 +1,181 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+#include "qd/config.h"
+
+#include <ctype.h>
+#include <errno.h>
+#include <getopt.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#ifndef QD_VERSION
+#define QD_VERSION "0"
+#endif
+
+struct setting {
+    const char *name;
+    size_t offset;
+    const char *built_in;
+};
+
+static const struct setting settings[] = {
+    {"socket-dir", offsetof(struct qd_config, socket_dir), "/run"},
+    {"state-dir", offsetof(struct qd_config, state_dir), "/var/lib/qubes"},
+    {"scripts-dir", offsetof(struct qd_config, scripts_dir), "/usr/share/qubesd/scripts"},
+    {"acl-dir", offsetof(struct qd_config, acl_dir), "/etc/qubes/acl.d"},
+    {"kernels-dir", offsetof(struct qd_config, kernels_dir), NULL},
+    {"libvirt-uri", offsetof(struct qd_config, libvirt_uri), "test:///default"},
+    {"group", offsetof(struct qd_config, group), "qubes"},
+};
+
+#define SETTING_COUNT (sizeof(settings) / sizeof(settings[0]))
+
+static char **field(struct qd_config *config, const struct setting *setting)
+{
+    return (char **)((char *)config + setting->offset);
+}
+
+static int set(struct qd_config *config, const char *name, const char *value)
+{
+    for (size_t i = 0; i < SETTING_COUNT; i++) {
+        if (strcmp(settings[i].name, name) == 0) {
+            char *copy = strdup(value);
+
+            if (!copy)
+                return -ENOMEM;
+            free(*field(config, &settings[i]));
+            *field(config, &settings[i]) = copy;
+            return 0;
+        }
+    }
+    return -ENOENT;
+}
+
+static char *trim(char *text)
+{
+    char *end;
+
+    while (isspace((unsigned char)*text))
+        text++;
+    end = text + strlen(text);
+    while (end > text && isspace((unsigned char)end[-1]))
+        *--end = '\0';
+    return text;
+}
+
+static int read_line(struct qd_config *config, char *line)
+{
+    char *name = trim(line), *equals;
+
+    if (*name == '\0' || *name == '#')
+        return 0;
+    equals = strchr(name, '=');
+    if (!equals)
+        return -EINVAL;
+    *equals = '\0';
+    return set(config, trim(name), trim(equals + 1));
+}
+
+static int read_file(struct qd_config *config, const char *path)
+{
+    FILE *file = fopen(path, "re");
+    char *line = NULL;
+    size_t space = 0;
+    int r = 0;
+
+    if (!file)
+        return errno == ENOENT ? 0 : -errno;
+    for (unsigned number = 1; r == 0 && getline(&line, &space, file) >= 0; number++) {
+        r = read_line(config, line);
+        if (r < 0)
+            fprintf(stderr, "qubesd: %s:%u: expected 'name = value' with the name of an option without its dashes\n", path, number);
+    }
+    free(line);
+    fclose(file);
+    return r;
+}
+
+static void help(void)
+{
+    printf("usage: qubesd [option]...\n"
+           "Manages the qubes of this machine: serves the Admin API on UNIX sockets.\n\n"
+           "  --socket-dir DIR    where the sockets are made (/run)\n"
+           "  --state-dir DIR     where the store is (/var/lib/qubes)\n"
+           "  --scripts-dir DIR   the API's scripts (/usr/share/qubesd/scripts)\n"
+           "  --acl-dir DIR       the rules (/etc/qubes/acl.d)\n"
+           "  --kernels-dir DIR   kernels of qubes (vm-kernels in the state directory)\n"
+           "  --libvirt-uri URI   the hypervisor (test:///default)\n"
+           "  --group NAME        the sockets' group (qubes)\n"
+           "  --debug             log more, and show tracebacks to callers\n"
+           "  --check-store       check the store, change nothing, and exit\n"
+           "  --version, --help\n\n"
+           "The same names, without dashes, can stand in " QD_CONFIG_FILE " as 'name = value'.\n");
+}
+
+static int read_options(int argc, char **argv, struct qd_config *config, enum qd_action *ret_action)
+{
+    enum { SETTING = 256, DEBUG, CHECK, VERSION, HELP };
+    struct option options[SETTING_COUNT + 5] = {0};
+    int option, index;
+
+    for (size_t i = 0; i < SETTING_COUNT; i++)
+        options[i] = (struct option){settings[i].name, required_argument, NULL, SETTING};
+    options[SETTING_COUNT] = (struct option){"debug", no_argument, NULL, DEBUG};
+    options[SETTING_COUNT + 1] = (struct option){"check-store", no_argument, NULL, CHECK};
+    options[SETTING_COUNT + 2] = (struct option){"version", no_argument, NULL, VERSION};
+    options[SETTING_COUNT + 3] = (struct option){"help", no_argument, NULL, HELP};
+    while ((option = getopt_long(argc, argv, "", options, &index)) != -1) {
+        switch (option) {
+        case SETTING:
+            if (set(config, options[index].name, optarg) < 0)
+                return -ENOMEM;
+            break;
+        case DEBUG:
+            config->debug = true;
+            break;
+        case CHECK:
+            *ret_action = QD_ACTION_CHECK_STORE;
+            break;
+        case VERSION:
+            printf("qubesd " QD_VERSION "\n");
+            *ret_action = QD_ACTION_EXIT;
+            return 0;
+        case HELP:
+            help();
+            *ret_action = QD_ACTION_EXIT;
+            return 0;
+        default:
+            fprintf(stderr, "qubesd: --help lists the options\n");
+            return -EINVAL;
+        }
+    }
+    if (optind < argc) {
+        fprintf(stderr, "qubesd: unexpected '%s'; --help lists the options\n", argv[optind]);
+        return -EINVAL;
+    }
+    return 0;
+}
+
+int qd_config_read(int argc, char **argv, struct qd_config *config, enum qd_action *ret_action)
+{
+    int r = 0;
+
+    *ret_action = QD_ACTION_RUN;
+    for (size_t i = 0; r == 0 && i < SETTING_COUNT; i++) {
+        if (settings[i].built_in)
+            r = set(config, settings[i].name, settings[i].built_in);
+    }
+    if (r == 0)
+        r = read_file(config, QD_CONFIG_FILE);
+    if (r == 0)
+        r = read_options(argc, argv, config, ret_action);
+    if (r == 0 && !config->kernels_dir && asprintf(&config->kernels_dir, "%s/vm-kernels", config->state_dir) < 0)
+        r = -ENOMEM;
+    return r;
+}
+
+void qd_config_free(struct qd_config *config)
+{
+    for (size_t i = 0; i < SETTING_COUNT; i++)
+        free(*field(config, &settings[i]));
+}

@@ -1,0 +1,317 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later
+ *
+ * Events to the subscribers of admin.Events. A subscriber sees an event when it may see its subject (law 1) and its filters agree; it gets it when the
+ * changes that the event tells of are on disk.
+ */
+#include <errno.h>
+#include <lauxlib.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "qd/bind_core.h"
+#include "qd/call.h"
+#include "qd/connection.h"
+#include "qd/generation.h"
+#include "qd/log.h"
+#include "qd/permission.h"
+
+/* Events between the daemon's own parts, which no subscriber gets. Source: the reference's dispatcher of admin.Events. */
+static bool is_internal(const char *event)
+{
+    static const char *const prefixes[] = {"admin-permission:", "device-get:", "device-list:", "device-list-attached:"};
+
+    for (size_t i = 0; i < sizeof(prefixes) / sizeof(prefixes[0]); i++) {
+        if (strncmp(event, prefixes[i], strlen(prefixes[i])) == 0)
+            return true;
+    }
+    return strcmp(event, "domain-is-fully-usable") == 0;
+}
+
+/* Adds the value on the top, and pops it. Truth values and nothing are written as the reference's language writes them. */
+static void add_value(lua_State *L, luaL_Buffer *buffer, int value, struct qd_object *source, bool bypass)
+{
+    struct qd_object *object = qd_to_object(L, value);
+
+    if (lua_isboolean(L, value)) {
+        luaL_addstring(buffer, lua_toboolean(L, value) ? "True" : "False");
+    } else if (lua_isnil(L, value) || lua_islightuserdata(L, value)) {
+        luaL_addstring(buffer, "None");
+    } else if (object && object->name) {
+        luaL_addstring(buffer, qd_permission_visible(L, source, bypass, object) ? object->name->data : "None");
+    } else {
+        size_t size;
+        const char *text = luaL_tolstring(L, value, &size);
+
+        luaL_addlstring(buffer, text, strnlen(text, size));
+        lua_remove(L, -1);
+    }
+}
+
+/* The keys of info, sorted, as an array on the top: an event looks the same each time. */
+static void push_keys(lua_State *L, int info)
+{
+    lua_newtable(L);
+    for (lua_pushnil(L); lua_next(L, info); lua_pop(L, 1)) {
+        luaL_argcheck(L, lua_type(L, -2) == LUA_TSTRING, 1, "the keys of info are strings");
+        lua_pushvalue(L, -2);
+        lua_rawseti(L, -4, (lua_Integer)lua_rawlen(L, -4) + 1);
+    }
+    for (lua_Integer i = 2; i <= (lua_Integer)lua_rawlen(L, -1); i++) {
+        for (lua_Integer k = i; k > 1; k--) {
+            lua_rawgeti(L, -1, k - 1);
+            lua_rawgeti(L, -2, k);
+            if (strcmp(lua_tostring(L, -2), lua_tostring(L, -1)) <= 0) {
+                lua_pop(L, 2);
+                break;
+            }
+            lua_rawseti(L, -3, k - 1);
+            lua_rawseti(L, -2, k);
+        }
+    }
+}
+
+void qd_event_push_frame(lua_State *L, struct qd_object *subject, const char *event, int info, struct qd_object *source, bool bypass)
+{
+    int values = lua_gettop(L) + 1, count = 0;
+    luaL_Buffer buffer;
+
+    /* Everything is on the stack before the buffer begins, since the buffer wants the top for itself. */
+    lua_newtable(L);
+    if (info) {
+        push_keys(L, info);
+        count = (int)lua_rawlen(L, -1);
+        for (int i = 1; i <= count; i++) {
+            const char *key;
+
+            lua_rawgeti(L, -1, i);
+            key = lua_tostring(L, -1);
+            luaL_buffinit(L, &buffer);
+            luaL_addlstring(&buffer, key, strlen(key) + 1);
+            luaL_pushresult(&buffer);
+            lua_rawseti(L, values, 2 * i - 1);
+            lua_rawget(L, info);
+            lua_insert(L, values + 2);
+            luaL_buffinit(L, &buffer);
+            add_value(L, &buffer, values + 2, source, bypass);
+            luaL_addchar(&buffer, '\0');
+            luaL_pushresult(&buffer);
+            lua_rawseti(L, values, 2 * i);
+            lua_remove(L, values + 2);
+        }
+        lua_pop(L, 1);
+    }
+    lua_pushlstring(L, QD_FRAME_EVENT, QD_FRAME_HEAD_SIZE);
+    lua_pushlstring(L, subject->name ? subject->name->data : "", (subject->name ? subject->name->size : 0) + 1);
+    lua_pushlstring(L, event, strlen(event) + 1);
+    lua_concat(L, 3);
+    for (int i = 1; i <= 2 * count; i++) {
+        lua_rawgeti(L, values, i);
+        lua_concat(L, 2);
+    }
+    lua_pushlstring(L, "", 1);
+    lua_concat(L, 2);
+    lua_remove(L, values);
+}
+
+int qd_outbox_add(struct qd_outbox *outbox, uint64_t subscriber, bool announcement, const char *data, size_t size)
+{
+    struct qd_letter *letter = malloc(sizeof(*letter) + size);
+
+    if (!letter)
+        return -ENOMEM;
+    *letter = (struct qd_letter){.subscriber = subscriber, .announcement = announcement, .size = size};
+    memcpy(letter->data, data, size);
+    if (outbox->last)
+        outbox->last->next = letter;
+    else
+        outbox->first = letter;
+    outbox->last = letter;
+    return 0;
+}
+
+void qd_outbox_append(struct qd_outbox *to, struct qd_outbox *from)
+{
+    if (!from->first)
+        return;
+    if (to->last)
+        to->last->next = from->first;
+    else
+        to->first = from->first;
+    to->last = from->last;
+    *from = (struct qd_outbox){0};
+}
+
+void qd_outbox_drop(struct qd_outbox *outbox)
+{
+    while (outbox->first) {
+        struct qd_letter *letter = outbox->first;
+
+        outbox->first = letter->next;
+        free(letter);
+    }
+    outbox->last = NULL;
+}
+
+void qd_outbox_keep_announcements(struct qd_outbox *outbox)
+{
+    struct qd_outbox kept = {0};
+
+    while (outbox->first) {
+        struct qd_letter *letter = outbox->first;
+        struct qd_outbox one = {letter, letter};
+
+        outbox->first = letter->next;
+        letter->next = NULL;
+        if (letter->announcement)
+            qd_outbox_append(&kept, &one);
+        else
+            free(letter);
+    }
+    *outbox = kept;
+}
+
+static struct qd_subscriber *find_subscriber(struct qd_daemon *daemon, uint64_t id)
+{
+    struct qd_subscriber *subscriber = daemon->subscribers;
+
+    while (subscriber && subscriber->id != id)
+        subscriber = subscriber->next;
+    return subscriber;
+}
+
+/* Gives one event, or cuts the subscriber off when it lags too far behind (law 11). */
+static void deliver(struct qd_subscriber *subscriber, const struct qd_letter *letter)
+{
+    static const char last[] = QD_FRAME_EVENT "\0" QD_EVENT_TOO_SLOW "\0";
+
+    if (subscriber->cut)
+        return;
+    if (qd_connection_queued(subscriber->connection) + letter->size <= QD_EVENTS_QUEUED_MAX) {
+        qd_connection_stream(subscriber->connection, letter->data, letter->size);
+        return;
+    }
+    subscriber->cut = true;
+    qd_log(QD_LOG_WARNING, "a subscriber (%s) lags more than %u bytes behind: cut off", subscriber->source->name->data, QD_EVENTS_QUEUED_MAX);
+    qd_connection_stream(subscriber->connection, last, sizeof(last));
+    qd_connection_finish(subscriber->connection);
+}
+
+void qd_outbox_deliver(struct qd_daemon *daemon, struct qd_outbox *outbox)
+{
+    for (struct qd_letter *letter = outbox->first; letter; letter = letter->next) {
+        struct qd_subscriber *subscriber = find_subscriber(daemon, letter->subscriber);
+
+        if (subscriber)
+            deliver(subscriber, letter);
+    }
+    qd_outbox_drop(outbox);
+}
+
+/* Whether this subscriber's connection is to see the event. Leaves the stack as it was. */
+static bool wants(lua_State *L, const struct qd_subscriber *subscriber, struct qd_object *subject, const char *event, int info)
+{
+    bool keep;
+
+    if (subscriber->cut || (subscriber->dest->qid != 0 && subscriber->dest != subject))
+        return false;
+    if (!qd_permission_visible(L, subscriber->source, subscriber->bypass, subject))
+        return false;
+    /* An event of the app about a qube, as domain-add is, is about that qube. */
+    if (info && lua_getfield(L, info, "vm") == LUA_TUSERDATA) {
+        struct qd_object *about = qd_to_object(L, -1);
+
+        if (about && !qd_permission_visible(L, subscriber->source, subscriber->bypass, about)) {
+            lua_pop(L, 1);
+            return false;
+        }
+    }
+    if (info)
+        lua_pop(L, 1);
+    if (subscriber->filters == LUA_NOREF)
+        return true;
+    lua_rawgeti(L, LUA_REGISTRYINDEX, subscriber->filters);
+    keep = qd_permission_filter_event(L, subscriber->generation, lua_gettop(L), subject, event, info);
+    lua_pop(L, 1);
+    return keep;
+}
+
+int qd_bind_publish(lua_State *L)
+{
+    struct qd_daemon *daemon = qd_check_daemon(L);
+    struct qd_generation *generation = qd_generation_of(L);
+    struct qd_object *subject = qd_check_object(L, 1);
+    const char *event = luaL_checkstring(L, 2);
+    int info = lua_istable(L, 3) ? 3 : 0;
+    bool framed = false;
+
+    if (generation->budget)
+        return luaL_error(L, "a rule can only look: it may change nothing");
+    if (!daemon->running || !daemon->subscribers || is_internal(event))
+        return 0;
+    lua_settop(L, 3);
+    for (struct qd_subscriber *subscriber = daemon->subscribers; subscriber; subscriber = subscriber->next) {
+        bool of_old_generation = subscriber->generation != generation;
+        size_t size;
+        const char *frame;
+
+        /* A call in flight of an older generation: the subscriber's filters are functions of another state, which can be called there only for an
+         * event without objects of this one. The stream was asked again at the swap; what an old call still does is judged by visibility alone
+         * when the stream has no filters, and is withheld otherwise. */
+        if (of_old_generation && subscriber->filters != LUA_NOREF)
+            continue;
+        if (!wants(L, subscriber, subject, event, info))
+            continue;
+        if (!framed || qd_permission_may_hide(generation, subscriber->bypass)) {
+            lua_settop(L, 3);
+            qd_event_push_frame(L, subject, event, info, subscriber->source, subscriber->bypass);
+            framed = !qd_permission_may_hide(generation, subscriber->bypass);
+        }
+        frame = lua_tolstring(L, -1, &size);
+        if (qd_outbox_add(&daemon->running->outbox, subscriber->id, strstr(event, "-pre-") != NULL, frame, size) < 0)
+            return luaL_error(L, "no memory");
+    }
+    return 0;
+}
+
+void qd_subscriber_free(struct qd_daemon *daemon, struct qd_subscriber *subscriber)
+{
+    struct qd_subscriber **link = &daemon->subscribers;
+
+    while (*link && *link != subscriber)
+        link = &(*link)->next;
+    if (*link)
+        *link = subscriber->next;
+    if (subscriber->filters != LUA_NOREF)
+        luaL_unref(subscriber->generation->L, LUA_REGISTRYINDEX, subscriber->filters);
+    qd_object_unref(daemon->model, subscriber->source);
+    qd_object_unref(daemon->model, subscriber->dest);
+    qd_generation_unref(subscriber->generation);
+    free(subscriber);
+}
+
+void qd_subscribers_ask_again(struct qd_daemon *daemon)
+{
+    size_t count = 0, taken = 0;
+    uint64_t *ids;
+
+    for (struct qd_subscriber *subscriber = daemon->subscribers; subscriber; subscriber = subscriber->next)
+        count++;
+    if (!count)
+        return;
+    ids = malloc(count * sizeof(*ids));
+    if (!ids) {
+        /* Fails closed: no stream goes on unasked. */
+        while (daemon->subscribers)
+            qd_connection_abort(daemon->subscribers->connection);
+        return;
+    }
+    for (struct qd_subscriber *subscriber = daemon->subscribers; subscriber; subscriber = subscriber->next)
+        ids[taken++] = subscriber->id;
+    for (size_t i = 0; i < taken; i++) {
+        struct qd_subscriber *subscriber = find_subscriber(daemon, ids[i]);
+
+        if (subscriber)
+            qd_dispatch_again(subscriber);
+    }
+    free(ids);
+}

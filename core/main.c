@@ -1,0 +1,349 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later
+ *
+ * Starting and stopping. include/qd/daemon.h is the place to begin reading.
+ */
+#include <errno.h>
+#include <lauxlib.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <systemd/sd-daemon.h>
+
+#include "qd/bind_core.h"
+#include "qd/bind_string.h"
+#include "qd/call.h"
+#include "qd/config.h"
+#include "qd/connection.h"
+#include "qd/generation.h"
+#include "qd/log.h"
+#include "qd/notify.h"
+#include "qd/reload.h"
+#include "qd/run.h"
+#include "qd/server.h"
+
+#define SWEEP_MS 1000
+#define VIRT_FIRST_MS 5000 /* that a start waits for libvirt's first answer */
+#define VIRT_GRACE_MS 2000 /* that a stop waits for it */
+
+static struct qd_daemon daemon_state;
+static uv_signal_t signals[3];
+static bool virt_answered, virt_closed, store_stopped;
+
+/* ---- libvirt's news, as tasks ---- */
+
+struct lifecycle {
+    const char *uuid;
+    int event, detail;
+    int64_t domain_id;
+};
+
+static int push_lifecycle(lua_State *L, void *context)
+{
+    struct lifecycle *lifecycle = context;
+
+    qd_push_object(L, qd_model_qube_by_uuid(daemon_state.model, lifecycle->uuid));
+    lua_pushinteger(L, lifecycle->event);
+    lua_pushinteger(L, lifecycle->detail);
+    lua_pushinteger(L, lifecycle->domain_id);
+    return 4;
+}
+
+static void on_lifecycle(void *context, const char *uuid, const char *name, int event, int detail, int64_t domain_id)
+{
+    struct qd_daemon *daemon = context;
+    struct lifecycle lifecycle = {uuid, event, detail, domain_id};
+
+    (void)name;
+    if (!daemon->stopping && qd_model_qube_by_uuid(daemon->model, uuid))
+        qd_task_start(daemon, "lifecycle", push_lifecycle, &lifecycle);
+}
+
+struct domains {
+    const struct qd_virt_domain *domains;
+    size_t count;
+};
+
+static int push_domains(lua_State *L, void *context)
+{
+    struct domains *list = context;
+
+    lua_createtable(L, (int)list->count, 0);
+    for (size_t i = 0; i < list->count; i++) {
+        lua_createtable(L, 0, 4);
+        lua_pushstring(L, list->domains[i].uuid);
+        lua_setfield(L, -2, "uuid");
+        lua_pushstring(L, list->domains[i].name);
+        lua_setfield(L, -2, "name");
+        lua_pushinteger(L, list->domains[i].state);
+        lua_setfield(L, -2, "state");
+        lua_pushinteger(L, list->domains[i].domain_id);
+        lua_setfield(L, -2, "domain_id");
+        lua_rawseti(L, -2, (lua_Integer)i + 1);
+    }
+    return 1;
+}
+
+static void on_connected(void *context, const struct qd_virt_domain *domains, size_t count)
+{
+    struct qd_daemon *daemon = context;
+    struct domains list = {domains, count};
+
+    virt_answered = true;
+    qd_log(QD_LOG_INFO, "libvirt: connected to %s, %zu domains", daemon->config.libvirt_uri, count);
+    if (!daemon->stopping && qd_model_qube_count(daemon->model) > 0)
+        qd_task_start(daemon, "connected", push_domains, &list);
+}
+
+static void on_disconnected(void *context, const char *reason)
+{
+    (void)context;
+    virt_answered = true;
+    qd_log(QD_LOG_WARNING, "libvirt: no connection: %s", reason);
+}
+
+/* ---- stopping ---- */
+
+static void close_timers_when_done(struct qd_daemon *daemon)
+{
+    if (!virt_closed || !store_stopped || daemon->connections || uv_is_closing((uv_handle_t *)&daemon->sweep))
+        return;
+    uv_close((uv_handle_t *)&daemon->sweep, NULL);
+    uv_close((uv_handle_t *)&daemon->ready, NULL);
+}
+
+static void on_virt_closed(void *context)
+{
+    virt_closed = true;
+    close_timers_when_done(context);
+}
+
+static void on_store_stopped(void *context)
+{
+    store_stopped = true;
+    close_timers_when_done(context);
+}
+
+static void stop(struct qd_daemon *daemon)
+{
+    if (daemon->stopping)
+        return;
+    daemon->stopping = true;
+    qd_notify("STOPPING=1");
+    qd_log(QD_LOG_INFO, "stopping");
+    for (size_t i = 0; i < sizeof(signals) / sizeof(signals[0]); i++)
+        uv_close((uv_handle_t *)&signals[i], NULL);
+    qd_server_close(daemon);
+    qd_connections_close(daemon);
+    qd_call_abandon_all(daemon);
+    qd_reload_close(daemon);
+    qd_virt_close(daemon->virt, VIRT_GRACE_MS, on_virt_closed);
+    qd_store_stop(daemon->store, on_store_stopped);
+}
+
+static void on_signal(uv_signal_t *handle, int number)
+{
+    struct qd_daemon *daemon = handle->data;
+
+    if (number != SIGHUP)
+        stop(daemon);
+    else if (qd_reload_request(daemon, "SIGHUP", NULL, NULL) < 0)
+        qd_log(QD_LOG_ERROR, "no memory for a reload");
+}
+
+static void sweep(uv_timer_t *timer)
+{
+    struct qd_daemon *daemon = timer->data;
+    uint64_t limit_us;
+
+    qd_connections_sweep(daemon);
+    if (sd_watchdog_enabled(0, &limit_us) > 0)
+        qd_notify("WATCHDOG=1");
+    if (daemon->stopping)
+        close_timers_when_done(daemon);
+}
+
+/* ---- starting ---- */
+
+static int start_signals(struct qd_daemon *daemon)
+{
+    static const int numbers[] = {SIGTERM, SIGINT, SIGHUP};
+
+    for (size_t i = 0; i < sizeof(numbers) / sizeof(numbers[0]); i++) {
+        int r = uv_signal_init(&daemon->loop, &signals[i]);
+
+        signals[i].data = daemon;
+        if (r == 0)
+            r = uv_signal_start(&signals[i], on_signal, numbers[i]);
+        if (r < 0)
+            return r;
+    }
+    return 0;
+}
+
+static int start_timers(struct qd_daemon *daemon)
+{
+    int r = uv_timer_init(&daemon->loop, &daemon->sweep);
+
+    if (r == 0)
+        r = uv_timer_init(&daemon->loop, &daemon->ready);
+    if (r == 0)
+        r = uv_timer_start(&daemon->sweep, sweep, SWEEP_MS, SWEEP_MS);
+    daemon->sweep.data = daemon->ready.data = daemon;
+    return r;
+}
+
+static char *store_path(const struct qd_config *config)
+{
+    char *path;
+
+    return asprintf(&path, "%s/qubesd.db", config->state_dir) < 0 ? NULL : path;
+}
+
+static int start_store(struct qd_daemon *daemon)
+{
+    struct qd_store_callbacks callbacks = {.committed = qd_commit_done, .failed = qd_commit_failed, .context = daemon};
+    char *path = store_path(&daemon->config), *message = NULL;
+    int r = path ? qd_store_open(path, &daemon->store, &message) : -ENOMEM;
+
+    if (r == 0) {
+        r = qd_commit_load(daemon, &message);
+        if (r == 0)
+            r = qd_store_start(daemon->store, &daemon->loop, &callbacks);
+        if (r < 0)
+            qd_store_close(daemon->store);
+    }
+    if (r < 0)
+        qd_log(QD_LOG_ERROR, "the store: %s", message ? message : strerror(-r));
+    free(message);
+    free(path);
+    return r;
+}
+
+static int start_virt(struct qd_daemon *daemon)
+{
+    struct qd_virt_callbacks callbacks = {
+        .lifecycle = on_lifecycle, .connected = on_connected, .disconnected = on_disconnected, .context = daemon};
+
+    return qd_virt_open(&daemon->loop, daemon->config.libvirt_uri, &callbacks, &daemon->virt);
+}
+
+/* Runs the loop until libvirt has said yes or no, and what that started is over. A hypervisor that hangs does not keep the daemon from serving. */
+static void settle(struct qd_daemon *daemon)
+{
+    uint64_t end = uv_hrtime() + VIRT_FIRST_MS * UINT64_C(1000000);
+
+    while ((!virt_answered || daemon->calls) && uv_hrtime() < end && !daemon->stopping)
+        uv_run(&daemon->loop, UV_RUN_ONCE);
+}
+
+/* What must be in the model before anybody asks: dom0, the labels; see core_hooks.load. */
+static void load_model(struct qd_daemon *daemon)
+{
+    qd_task_start(daemon, "load", NULL, NULL);
+    while (daemon->calls && !daemon->stopping)
+        uv_run(&daemon->loop, UV_RUN_ONCE);
+}
+
+static int serve(struct qd_daemon *daemon)
+{
+    int r;
+
+    settle(daemon);
+    if (!daemon->stopping)
+        load_model(daemon);
+    if (!daemon->stopping && !qd_model_qube_by_qid(daemon->model, 0)) {
+        qd_log(QD_LOG_ERROR, "the model has no dom0: the scripts' core_hooks.load failed");
+        stop(daemon);
+        uv_run(&daemon->loop, UV_RUN_DEFAULT);
+        return -EUCLEAN;
+    }
+    r = daemon->stopping ? 0 : qd_server_open(daemon);
+    if (r < 0)
+        stop(daemon);
+    if (!daemon->stopping) {
+        qd_log(QD_LOG_NOTICE, "ready: %zu qubes, sockets in %s", qd_model_qube_count(daemon->model), daemon->config.socket_dir);
+        qd_notify("READY=1\nSTATUS=Generation %u", daemon->generation->number);
+    }
+    uv_run(&daemon->loop, UV_RUN_DEFAULT);
+    return r;
+}
+
+static int start(struct qd_daemon *daemon)
+{
+    int r = uv_loop_init(&daemon->loop);
+
+    if (r < 0)
+        return r;
+    daemon->model = qd_model_new();
+    if (!daemon->model)
+        return -ENOMEM;
+    r = start_store(daemon);
+    if (r == 0)
+        r = qd_reload_first(daemon);
+    if (r == 0)
+        r = start_timers(daemon);
+    if (r == 0)
+        r = start_signals(daemon);
+    if (r == 0)
+        r = start_virt(daemon);
+    if (r == 0)
+        r = qd_reload_watch(daemon);
+    return r;
+}
+
+/* After the loop has ended. A handle that is still open is a mistake of ours, and the exit status says so. */
+static int finish(struct qd_daemon *daemon, int r)
+{
+    qd_generation_unref(daemon->generation);
+    qd_connections_free(daemon);
+    qd_server_free(daemon);
+    qd_cached_free(daemon);
+    free(daemon->reload);
+    qd_store_close(daemon->store);
+    qd_model_free(daemon->model);
+    if (uv_loop_close(&daemon->loop) < 0) {
+        qd_log(QD_LOG_ERROR, "libuv handles are still open:");
+        uv_print_all_handles(&daemon->loop, stderr);
+        r = -EBUSY;
+    }
+    qd_config_free(&daemon->config);
+    return r;
+}
+
+static int check_store(struct qd_daemon *daemon)
+{
+    char *path = store_path(&daemon->config);
+    int r = path ? qd_store_check(path, stdout) : -ENOMEM;
+
+    if (r < 0 && r != -EUCLEAN)
+        fprintf(stderr, "qubesd: %s could not be checked: %s\n", path ? path : "the store", strerror(-r));
+    free(path);
+    qd_config_free(&daemon->config);
+    return r;
+}
+
+int main(int argc, char **argv)
+{
+    struct qd_daemon *daemon = &daemon_state;
+    enum qd_action action;
+    int r = qd_config_read(argc, argv, &daemon->config, &action);
+
+    if (r < 0 || action == QD_ACTION_EXIT) {
+        qd_config_free(&daemon->config);
+        return r < 0 ? 2 : 0;
+    }
+    if (action == QD_ACTION_CHECK_STORE)
+        return check_store(daemon) < 0 ? 1 : 0;
+    qd_log_open(daemon->config.debug);
+    signal(SIGPIPE, SIG_IGN);
+    qd_bind_string_set_budget(qd_budget_charge);
+    r = start(daemon);
+    if (r < 0) {
+        /* Nothing was served or promised yet, and what was opened ends with the process. */
+        qd_log(QD_LOG_ERROR, "not started: %s", strerror(-r));
+        return 1;
+    }
+    r = serve(daemon);
+    return finish(daemon, r) < 0 ? 1 : 0;
+}

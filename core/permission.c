@@ -1,0 +1,519 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+#include "qd/permission.h"
+
+#include <errno.h>
+#include <lauxlib.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "qd/bind_core.h"
+#include "qd/run.h"
+
+#define FILTER_LIST "qd.filter_list"
+#define READ_ONLY "qd.read_only"
+#define INFO_DEPTH 4
+
+/* ---- info: what a hook is told, read-only, since hooks must not speak to each other ---- */
+
+static void push_read_only(lua_State *L, int index);
+
+static int read_only_index(lua_State *L)
+{
+    lua_getiuservalue(L, 1, 1);
+    lua_pushvalue(L, 2);
+    lua_rawget(L, -2);
+    if (lua_type(L, -1) == LUA_TTABLE)
+        push_read_only(L, lua_gettop(L));
+    return 1;
+}
+
+static int read_only_newindex(lua_State *L)
+{
+    return luaL_error(L, "info is read-only");
+}
+
+static int read_only_next(lua_State *L)
+{
+    lua_settop(L, 2);
+    lua_pushvalue(L, 2);
+    if (!lua_next(L, lua_upvalueindex(1)))
+        return 0;
+    if (lua_type(L, -1) == LUA_TTABLE)
+        push_read_only(L, lua_gettop(L));
+    lua_replace(L, 4);
+    lua_settop(L, 4);
+    return 2;
+}
+
+/* The iterator has the table as its upvalue: the state of a `for` would give it away. */
+static int read_only_pairs(lua_State *L)
+{
+    lua_getiuservalue(L, 1, 1);
+    lua_pushcclosure(L, read_only_next, 1);
+    return 1;
+}
+
+static int read_only_length(lua_State *L)
+{
+    lua_getiuservalue(L, 1, 1);
+    lua_pushinteger(L, (lua_Integer)lua_rawlen(L, -1));
+    return 1;
+}
+
+static void push_read_only(lua_State *L, int index)
+{
+    static const luaL_Reg methods[] = {{"__index", read_only_index},
+                                       {"__newindex", read_only_newindex},
+                                       {"__pairs", read_only_pairs},
+                                       {"__len", read_only_length},
+                                       {NULL, NULL}};
+
+    lua_newuserdatauv(L, 0, 1);
+    lua_pushvalue(L, index);
+    lua_setiuservalue(L, -2, 1);
+    if (luaL_newmetatable(L, READ_ONLY)) {
+        luaL_setfuncs(L, methods, 0);
+        lua_pushboolean(L, 0);
+        lua_setfield(L, -2, "__metatable");
+    }
+    lua_setmetatable(L, -2);
+}
+
+static void check_plain(lua_State *L, int index, int depth)
+{
+    if (depth > INFO_DEPTH)
+        luaL_error(L, "info is nested too deep");
+    luaL_checkstack(L, 8, "info");
+    for (lua_pushnil(L); lua_next(L, index); lua_pop(L, 1)) {
+        switch (lua_type(L, -1)) {
+        case LUA_TTABLE:
+            check_plain(L, lua_gettop(L), depth + 1);
+            break;
+        case LUA_TUSERDATA:
+            if (qd_is_untrusted(L, -1))
+                luaL_error(L, "an untrusted value can't be passed to hooks: validate it first");
+            break;
+        case LUA_TFUNCTION:
+        case LUA_TTHREAD:
+            luaL_error(L, "info has plain values only, not a %s", luaL_typename(L, -1));
+            break;
+        default:
+            break;
+        }
+    }
+}
+
+void qd_permission_check_info(lua_State *L, int index)
+{
+    check_plain(L, lua_absindex(L, index), 1);
+}
+
+/* ---- filters ---- */
+
+int qd_permission_filter_list(lua_State *L)
+{
+    luaL_checktype(L, 1, LUA_TFUNCTION);
+    lua_newuserdatauv(L, 0, 1);
+    lua_pushvalue(L, 1);
+    lua_setiuservalue(L, -2, 1);
+    if (luaL_newmetatable(L, FILTER_LIST)) {
+        lua_pushboolean(L, 0);
+        lua_setfield(L, -2, "__metatable");
+    }
+    lua_setmetatable(L, -2);
+    return 1;
+}
+
+static bool is_filter(lua_State *L, int index)
+{
+    return lua_type(L, index) == LUA_TFUNCTION || luaL_testudata(L, index, FILTER_LIST);
+}
+
+/* What a filter said of one item: true keeps, false and nil drop, anything else is a mistake. */
+static bool filter_verdict(lua_State *L)
+{
+    bool keep = lua_toboolean(L, -1);
+
+    if (!lua_isboolean(L, -1) && !lua_isnil(L, -1))
+        luaL_error(L, "a filter returns true or false, not a %s", luaL_typename(L, -1));
+    lua_pop(L, 1);
+    return keep;
+}
+
+/* Replaces the array at `list` by a new one of the items that the function keeps. */
+static void filter_items(lua_State *L, int filter, int list)
+{
+    lua_Integer count = (lua_Integer)lua_rawlen(L, list), kept = 0;
+
+    lua_createtable(L, (int)count, 0);
+    for (lua_Integer i = 1; i <= count; i++) {
+        lua_pushvalue(L, filter);
+        lua_rawgeti(L, list, i);
+        lua_call(L, 1, 1);
+        if (filter_verdict(L)) {
+            lua_rawgeti(L, list, i);
+            lua_rawseti(L, -2, ++kept);
+        }
+    }
+    lua_replace(L, list);
+}
+
+/* The same for a function that sees the whole list: it returns an array of those to keep, each of them an item of the list. */
+static void filter_whole(lua_State *L, int filter, int list)
+{
+    lua_Integer count = (lua_Integer)lua_rawlen(L, list), kept = 0, returned;
+    int answer, keep;
+
+    lua_getiuservalue(L, filter, 1);
+    lua_createtable(L, (int)count, 0); /* a copy of its own: other filters must not see what it does to it */
+    lua_createtable(L, 0, (int)count);
+    keep = lua_gettop(L);
+    for (lua_Integer i = 1; i <= count; i++) {
+        lua_rawgeti(L, list, i);
+        lua_pushvalue(L, -1);
+        lua_rawseti(L, keep - 1, i);
+        lua_pushboolean(L, 0);
+        lua_rawset(L, keep);
+    }
+    lua_insert(L, keep - 2); /* keep, function, copy */
+    keep -= 2;
+    lua_call(L, 1, 1);
+    answer = lua_gettop(L);
+    if (lua_type(L, answer) != LUA_TTABLE)
+        luaL_error(L, "a filter of lists returns an array of the items to keep, not a %s", luaL_typename(L, answer));
+    returned = (lua_Integer)lua_rawlen(L, answer);
+    for (lua_Integer i = 1; i <= returned; i++) {
+        lua_rawgeti(L, answer, i);
+        lua_pushvalue(L, -1);
+        if (lua_rawget(L, keep) == LUA_TNIL)
+            luaL_error(L, "a filter of lists returned something that is no item of the list");
+        lua_pop(L, 1);
+        lua_pushboolean(L, 1);
+        lua_rawset(L, keep);
+    }
+    lua_createtable(L, (int)returned, 0);
+    for (lua_Integer i = 1; i <= count; i++) {
+        lua_rawgeti(L, list, i);
+        lua_pushvalue(L, -1);
+        lua_rawget(L, keep);
+        if (lua_toboolean(L, -1)) {
+            lua_pop(L, 1);
+            lua_rawseti(L, -2, ++kept);
+        } else {
+            lua_pop(L, 2);
+        }
+    }
+    lua_replace(L, list);
+    lua_settop(L, keep - 1);
+}
+
+static void apply_filters(lua_State *L, int filters, int list)
+{
+    lua_Integer count = (lua_Integer)lua_rawlen(L, filters);
+
+    for (lua_Integer i = 1; i <= count; i++) {
+        int filter = lua_gettop(L) + 1;
+
+        lua_rawgeti(L, filters, i);
+        if (lua_type(L, filter) == LUA_TFUNCTION)
+            filter_items(L, filter, list);
+        else
+            filter_whole(L, filter, list);
+        lua_settop(L, filter - 1);
+    }
+}
+
+/* ---- a question, as one protected call under one budget ---- */
+
+static void note_place(struct qd_question *question, const struct qd_hook *hook)
+{
+    snprintf(question->place, sizeof(question->place), "%.180s:%d", hook->file, hook->line);
+}
+
+static void collect_filters(lua_State *L, const struct qd_question *question, int result, int filters)
+{
+    if (lua_isnil(L, result))
+        return;
+    if (!question->method->filters && (is_filter(L, result) || lua_istable(L, result)))
+        luaL_error(L, "%s takes no filter", question->method->name);
+    if (is_filter(L, result)) {
+        lua_pushvalue(L, result);
+        lua_rawseti(L, filters, (lua_Integer)lua_rawlen(L, filters) + 1);
+        return;
+    }
+    if (!lua_istable(L, result) || lua_rawlen(L, result) == 0)
+        luaL_error(L, "a rule returns nothing, a filter or an array of filters, not a %s", luaL_typename(L, result));
+    for (lua_Integer i = 1; i <= (lua_Integer)lua_rawlen(L, result); i++) {
+        lua_rawgeti(L, result, i);
+        if (!is_filter(L, -1))
+            luaL_error(L, "a rule's array holds filters only, not a %s", luaL_typename(L, -1));
+        lua_rawseti(L, filters, (lua_Integer)lua_rawlen(L, filters) + 1);
+    }
+}
+
+/* question, info → array of filters, or nil */
+static void ask_hooks(lua_State *L, struct qd_question *question, int info)
+{
+    int filters = lua_gettop(L) + 1;
+
+    lua_newtable(L);
+    for (size_t i = 0; i < question->method->hook_count; i++) {
+        const struct qd_hook *hook = &question->generation->hooks[question->method->hooks[i]];
+
+        note_place(question, hook);
+        lua_rawgeti(L, LUA_REGISTRYINDEX, hook->function);
+        qd_push_object(L, question->source);
+        lua_pushstring(L, question->method->event);
+        push_read_only(L, info);
+        lua_call(L, 3, 1);
+        collect_filters(L, question, lua_gettop(L), filters);
+        lua_settop(L, filters);
+    }
+}
+
+/* (question, info or nil, list, array or nil): what qd_permission_ask describes. */
+static int ask_body(lua_State *L)
+{
+    struct qd_question *question = lua_touserdata(L, 1);
+    struct qd_daemon *daemon = question->generation->daemon;
+
+    lua_settop(L, 3);
+    lua_newtable(L);
+    if (lua_istable(L, 2)) {
+        for (lua_pushnil(L); lua_next(L, 2);) {
+            lua_pushvalue(L, -2);
+            lua_insert(L, -2);
+            lua_rawset(L, 4);
+        }
+    }
+    qd_push_object(L, question->dest);
+    lua_setfield(L, 4, "dest");
+    lua_pushlstring(L, question->arg.data, question->arg.size);
+    lua_setfield(L, 4, "arg");
+    ask_hooks(L, question, 4); /* the filters are at 5 */
+    if (lua_isnil(L, 3)) {
+        if (lua_rawlen(L, 5) == 0)
+            lua_pushnil(L);
+        return 1;
+    }
+    if (lua_rawlen(L, 5) == 0) {
+        lua_pushvalue(L, 3);
+        return 1;
+    }
+    if (lua_islightuserdata(L, 3)) {
+        size_t count = qd_model_qube_count(daemon->model);
+
+        lua_createtable(L, (int)count, 0);
+        for (size_t i = 0; i < count; i++) {
+            qd_push_object(L, qd_model_qubes(daemon->model)[i]);
+            lua_rawseti(L, -2, (lua_Integer)i + 1);
+        }
+        lua_replace(L, 3);
+    }
+    apply_filters(L, 5, 3);
+    lua_pushvalue(L, 3);
+    return 1;
+}
+
+static size_t count_items(lua_State *L, int list, struct qd_daemon *daemon)
+{
+    if (!list)
+        return 0;
+    return lua_islightuserdata(L, list) ? qd_model_qube_count(daemon->model) : lua_rawlen(L, list);
+}
+
+/* Runs a body under a budget. On failure the question says why. */
+static int run_question(lua_State *L, struct qd_question *question, int arguments, size_t items)
+{
+    struct qd_generation *generation = question->generation;
+    struct qd_budget budget;
+    int r;
+
+    if (generation->budget) {
+        /* A rule can't make another question be asked: that would be a second budget. */
+        lua_pop(L, arguments + 1);
+        question->failed = true;
+        snprintf(question->reason, sizeof(question->reason), "a rule may not ask the rules");
+        return -EACCES;
+    }
+    qd_budget_begin(generation, L, &budget, items);
+    r = qd_run_hook(generation, L, arguments, 1);
+    qd_budget_end(generation, L);
+    if (r == 0)
+        return 0;
+    question->failed = !budget.denied;
+    snprintf(question->reason, sizeof(question->reason), "%s", budget.killed ? budget.killed : budget.reason);
+    if (budget.killed)
+        question->failed = true;
+    return r;
+}
+
+int qd_permission_ask(lua_State *L, struct qd_question *question, int info, int list)
+{
+    struct qd_generation *generation = question->generation;
+
+    luaL_checkstack(L, 10, "permission");
+    info = info ? lua_absindex(L, info) : 0;
+    list = list ? lua_absindex(L, list) : 0;
+    if (!question->bypass && generation->lock_reason) {
+        question->failed = true;
+        snprintf(question->reason, sizeof(question->reason), "%s", generation->lock_reason);
+        return -EACCES;
+    }
+    if (question->bypass || question->method->hook_count == 0) {
+        if (list)
+            lua_pushvalue(L, list);
+        else
+            lua_pushnil(L);
+        return 0;
+    }
+    lua_pushcfunction(L, ask_body);
+    lua_pushlightuserdata(L, question);
+    if (info)
+        lua_pushvalue(L, info);
+    else
+        lua_pushnil(L);
+    if (list)
+        lua_pushvalue(L, list);
+    else
+        lua_pushnil(L);
+    return run_question(L, question, 3, count_items(L, list, generation->daemon));
+}
+
+/* ---- events ---- */
+
+struct event_question {
+    struct qd_object *subject;
+    const char *event;
+};
+
+/* (question, filters, info): whether all filters keep the event. */
+static int event_body(lua_State *L)
+{
+    struct event_question *question = lua_touserdata(L, 1);
+
+    lua_settop(L, 3);
+    for (lua_Integer i = 1; i <= (lua_Integer)lua_rawlen(L, 2); i++) {
+        if (lua_rawgeti(L, 2, i) != LUA_TFUNCTION)
+            return luaL_error(L, "events are filtered one by one: a filter of lists is not for them");
+        qd_push_object(L, question->subject);
+        lua_pushstring(L, question->event);
+        if (lua_istable(L, 3))
+            push_read_only(L, 3);
+        else
+            lua_newtable(L);
+        lua_call(L, 3, 1);
+        if (!filter_verdict(L)) {
+            lua_pushboolean(L, 0);
+            return 1;
+        }
+    }
+    lua_pushboolean(L, 1);
+    return 1;
+}
+
+bool qd_permission_filter_event(lua_State *L, struct qd_generation *generation, int filters, struct qd_object *subject, const char *event,
+                                int info)
+{
+    struct event_question parameters = {subject, event};
+    struct qd_question question = {.generation = generation};
+    bool keep;
+
+    if (lua_isnil(L, filters))
+        return true;
+    filters = lua_absindex(L, filters);
+    info = info ? lua_absindex(L, info) : 0;
+    lua_pushcfunction(L, event_body);
+    lua_pushlightuserdata(L, &parameters);
+    lua_pushvalue(L, filters);
+    if (info)
+        lua_pushvalue(L, info);
+    else
+        lua_pushnil(L);
+    if (run_question(L, &question, 3, 1) < 0)
+        return false;
+    keep = lua_toboolean(L, -1);
+    lua_pop(L, 1);
+    return keep;
+}
+
+/* ---- visibility ---- */
+
+/* (question, filters, object): whether the filters of admin.vm.List let the qube pass. */
+static int visible_body(lua_State *L)
+{
+    struct qd_object *object = lua_touserdata(L, 3);
+    struct qd_daemon *daemon = qd_generation_of(L)->daemon;
+    lua_Integer kept;
+
+    lua_settop(L, 3);
+    lua_newtable(L);
+    qd_push_object(L, object);
+    lua_rawseti(L, 4, 1);
+    for (lua_Integer i = 1; i <= (lua_Integer)lua_rawlen(L, 2); i++) {
+        if (lua_rawgeti(L, 2, i) == LUA_TFUNCTION) {
+            filter_items(L, 5, 4);
+        } else {
+            /* A function of the whole list may compare its items, so it gets all of them. */
+            size_t count = qd_model_qube_count(daemon->model);
+            bool keep = false;
+
+            lua_createtable(L, (int)count, 0);
+            for (size_t k = 0; k < count; k++) {
+                qd_push_object(L, qd_model_qubes(daemon->model)[k]);
+                lua_rawseti(L, 6, (lua_Integer)k + 1);
+            }
+            filter_whole(L, 5, 6);
+            kept = (lua_Integer)lua_rawlen(L, 6);
+            for (lua_Integer k = 1; k <= kept && !keep; k++) {
+                lua_rawgeti(L, 6, k);
+                keep = qd_to_object(L, -1) == object;
+                lua_pop(L, 1);
+            }
+            if (!keep) {
+                lua_newtable(L);
+                lua_replace(L, 4);
+            }
+        }
+        lua_settop(L, 4);
+    }
+    lua_pushboolean(L, lua_rawlen(L, 4) == 1);
+    return 1;
+}
+
+bool qd_permission_may_hide(const struct qd_generation *generation, bool bypass)
+{
+    return !bypass && generation->list_method->hook_count > 0;
+}
+
+bool qd_permission_visible(lua_State *L, struct qd_object *source, bool bypass, struct qd_object *object)
+{
+    struct qd_generation *generation = qd_generation_of(L);
+    struct qd_question question = {.generation = generation, .method = generation->list_method, .source = source};
+    int top = lua_gettop(L);
+    bool visible;
+
+    if (!qd_permission_may_hide(generation, bypass) || object == source || object->qid <= 0)
+        return true;
+    if (!lua_checkstack(L, 12))
+        return false;
+    question.dest = qd_model_qube_by_qid(generation->daemon->model, 0);
+    lua_pushcfunction(L, ask_body);
+    lua_pushlightuserdata(L, &question);
+    if (run_question(L, &question, 1, 0) < 0) {
+        /* A rule that denies the list hides nothing; one that fails hides everything. */
+        lua_settop(L, top);
+        return !question.failed;
+    }
+    if (lua_isnil(L, -1)) {
+        lua_settop(L, top);
+        return true;
+    }
+    lua_pushcfunction(L, visible_body);
+    lua_pushlightuserdata(L, &question);
+    lua_pushvalue(L, top + 1);
+    lua_pushlightuserdata(L, object);
+    visible = run_question(L, &question, 3, qd_model_qube_count(generation->daemon->model)) == 0 && lua_toboolean(L, -1);
+    lua_settop(L, top);
+    return visible;
+}

@@ -1,0 +1,279 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+#include "qd/reload.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "qd/bind_core.h"
+#include "qd/call.h"
+#include "qd/generation.h"
+#include "qd/log.h"
+#include "qd/notify.h"
+#include "qd/run.h"
+
+#define SETTLE_MS 100 /* after the last change of a burst */
+#define SETTLE_MAX_MS 1000
+#define WATCHES_MAX 32
+
+struct asker {
+    struct asker *next;
+    void (*done)(void *context, const char *error);
+    void *context;
+};
+
+struct qd_reload {
+    struct qd_daemon *daemon;
+    uv_fs_event_t watches[WATCHES_MAX];
+    size_t watch_count;
+    uv_timer_t settle;
+    uint64_t first_change_ms;
+    uv_work_t work;
+    bool loading;
+    struct asker *asked;   /* since the last load began */
+    struct asker *served;  /* by the load that is under way */
+    unsigned handles; /* open */
+    /* the work's results */
+    struct qd_generation *generation;
+    char *message;
+    bool rules;
+};
+
+static struct qd_load_options options_of(const struct qd_daemon *daemon, bool first)
+{
+    return (struct qd_load_options){.scripts_dir = daemon->config.scripts_dir, .acl_dir = daemon->config.acl_dir, .acl_may_be_absent = first};
+}
+
+/* The global `app`: it can't be there earlier, since a generation loads without the model. Protected. */
+static int set_app(lua_State *L)
+{
+    lua_pushglobaltable(L);
+    lua_pushliteral(L, "app");
+    qd_push_object(L, qd_model_app(qd_generation_of(L)->daemon->model));
+    lua_rawset(L, -3);
+    return 0;
+}
+
+static void adopt(struct qd_daemon *daemon, struct qd_generation *generation)
+{
+    generation->daemon = daemon;
+    lua_pushcfunction(generation->L, set_app);
+    if (qd_run_protected(generation->L, 0, 0) != LUA_OK)
+        lua_pop(generation->L, 1);
+    generation->number = ++daemon->generations_made;
+    daemon->generation = generation;
+    qd_log(QD_LOG_NOTICE, "generation %u serves: %zu methods, %zu rules, digest %s", generation->number, generation->method_count,
+           generation->hook_count, generation->digest);
+}
+
+int qd_reload_first(struct qd_daemon *daemon)
+{
+    struct qd_load_options options = options_of(daemon, true);
+    struct qd_generation *generation;
+    char *message, *reason;
+    bool rules;
+    int r = qd_generation_load(&options, &generation, &message, &rules);
+
+    if (r < 0 && rules) {
+        qd_log(QD_LOG_ERROR, "the rules do not load, so every call is denied until they do: %s", message);
+        reason = message;
+        r = qd_generation_load_locked(&options, reason, &generation, &message);
+        free(reason);
+    }
+    if (r < 0) {
+        qd_log(QD_LOG_ERROR, "the scripts do not load: %s", message);
+        free(message);
+        return r;
+    }
+    adopt(daemon, generation);
+    return 0;
+}
+
+static void load(uv_work_t *work)
+{
+    struct qd_reload *reload = work->data;
+    struct qd_load_options options = options_of(reload->daemon, false);
+
+    reload->generation = NULL;
+    reload->message = NULL;
+    if (qd_generation_load(&options, &reload->generation, &reload->message, &reload->rules) < 0)
+        reload->generation = NULL;
+}
+
+static void begin(struct qd_reload *reload);
+
+static void tell(struct asker *askers, const char *error)
+{
+    while (askers) {
+        struct asker *asker = askers;
+
+        askers = asker->next;
+        if (asker->done)
+            asker->done(asker->context, error);
+        free(asker);
+    }
+}
+
+static void loaded(uv_work_t *work, int status)
+{
+    struct qd_reload *reload = work->data;
+    struct qd_daemon *daemon = reload->daemon;
+    struct asker *served = reload->served;
+
+    (void)status;
+    reload->loading = false;
+    reload->served = NULL;
+    if (daemon->stopping || !reload->generation) {
+        if (reload->generation)
+            qd_generation_unref(reload->generation);
+        else
+            qd_log(QD_LOG_ERROR, "not reloaded, generation %u goes on: %s", daemon->generation->number, reload->message);
+        qd_notify("READY=1\nSTATUS=Generation %u; the last reload failed: %s", daemon->generation->number, reload->message ? reload->message : "");
+        tell(served, reload->message ? reload->message : "the daemon stops");
+    } else {
+        struct qd_generation *old = daemon->generation;
+
+        adopt(daemon, reload->generation);
+        qd_notify("READY=1\nSTATUS=Generation %u", daemon->generation->number);
+        qd_subscribers_ask_again(daemon);
+        qd_generation_unref(old);
+        tell(served, NULL);
+    }
+    free(reload->message);
+    reload->message = NULL;
+    reload->generation = NULL;
+    if (reload->asked && !daemon->stopping)
+        begin(reload);
+}
+
+static void begin(struct qd_reload *reload)
+{
+    reload->served = reload->asked;
+    reload->asked = NULL;
+    reload->loading = true;
+    reload->work.data = reload;
+    qd_notify("RELOADING=1\nMONOTONIC_USEC=%llu", (unsigned long long)(uv_hrtime() / 1000));
+    if (uv_queue_work(&reload->daemon->loop, &reload->work, load, loaded) < 0) {
+        reload->loading = false;
+        tell(reload->served, "no worker for the load");
+        reload->served = NULL;
+    }
+}
+
+int qd_reload_request(struct qd_daemon *daemon, const char *why, void (*done)(void *context, const char *error), void *context)
+{
+    struct qd_reload *reload = daemon->reload;
+    struct asker *asker = calloc(1, sizeof(*asker));
+
+    if (!asker)
+        return -ENOMEM;
+    qd_log(QD_LOG_INFO, "reload: %s", why);
+    *asker = (struct asker){.next = reload->asked, .done = done, .context = context};
+    reload->asked = asker;
+    if (!reload->loading)
+        begin(reload);
+    return 0;
+}
+
+static void settled(uv_timer_t *timer)
+{
+    struct qd_reload *reload = timer->data;
+
+    reload->first_change_ms = 0;
+    if (!reload->daemon->stopping && qd_reload_request(reload->daemon, "files have changed", NULL, NULL) < 0)
+        qd_log(QD_LOG_ERROR, "no memory for a reload");
+}
+
+/* A burst is one reload: it waits for a pause, but not for ever. */
+static void changed(uv_fs_event_t *watch, const char *file, int events, int status)
+{
+    struct qd_reload *reload = watch->data;
+    uint64_t now = uv_now(&reload->daemon->loop), wait = SETTLE_MS;
+    size_t size = file ? strlen(file) : 0;
+
+    (void)events;
+    if (status < 0 || (size && (size < 4 || strcmp(file + size - 4, ".lua") != 0)))
+        return;
+    if (!reload->first_change_ms)
+        reload->first_change_ms = now;
+    if (now + wait > reload->first_change_ms + SETTLE_MAX_MS)
+        wait = now < reload->first_change_ms + SETTLE_MAX_MS ? reload->first_change_ms + SETTLE_MAX_MS - now : 0;
+    uv_timer_start(&reload->settle, settled, wait, 0);
+}
+
+static void watch(struct qd_reload *reload, const char *path)
+{
+    uv_fs_event_t *handle = &reload->watches[reload->watch_count];
+    int r;
+
+    if (reload->watch_count == WATCHES_MAX || uv_fs_event_init(&reload->daemon->loop, handle) < 0)
+        return;
+    handle->data = reload;
+    reload->watch_count++;
+    reload->handles++;
+    r = uv_fs_event_start(handle, changed, path, 0);
+    if (r < 0)
+        qd_log(QD_LOG_NOTICE, "%s is not watched for changes: %s", path, uv_strerror(r));
+}
+
+static void watch_tree(struct qd_reload *reload, const char *path, int depth)
+{
+    uv_fs_t request;
+    uv_dirent_t entry;
+
+    watch(reload, path);
+    if (depth == 0)
+        return;
+    if (uv_fs_scandir(NULL, &request, path, 0, NULL) >= 0) {
+        while (uv_fs_scandir_next(&request, &entry) == 0) {
+            char below[4096];
+
+            if (entry.type != UV_DIRENT_DIR || entry.name[0] == '.')
+                continue;
+            snprintf(below, sizeof(below), "%s/%s", path, entry.name);
+            watch_tree(reload, below, depth - 1);
+        }
+    }
+    uv_fs_req_cleanup(&request);
+}
+
+int qd_reload_watch(struct qd_daemon *daemon)
+{
+    struct qd_reload *reload = calloc(1, sizeof(*reload));
+
+    if (!reload)
+        return -ENOMEM;
+    reload->daemon = daemon;
+    if (uv_timer_init(&daemon->loop, &reload->settle) < 0) {
+        free(reload);
+        return -ENOMEM;
+    }
+    reload->settle.data = reload;
+    reload->handles = 1;
+    daemon->reload = reload;
+    watch_tree(reload, daemon->config.scripts_dir, 4);
+    watch(reload, daemon->config.acl_dir);
+    return 0;
+}
+
+static void handle_closed(uv_handle_t *handle)
+{
+    struct qd_reload *reload = handle->data;
+
+    /* The struct itself goes with the daemon, since a load may still be under way. */
+    reload->handles--;
+}
+
+void qd_reload_close(struct qd_daemon *daemon)
+{
+    struct qd_reload *reload = daemon->reload;
+
+    if (!reload)
+        return;
+    tell(reload->asked, "the daemon stops");
+    reload->asked = NULL;
+    for (size_t i = 0; i < reload->watch_count; i++)
+        uv_close((uv_handle_t *)&reload->watches[i], handle_closed);
+    uv_close((uv_handle_t *)&reload->settle, handle_closed);
+}

@@ -1,0 +1,158 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+#include "qd/run.h"
+
+#include <errno.h>
+#include <lauxlib.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define HOOK_STEP 1000    /* instructions between two looks at the budget */
+#define SCRIPT_STEP 100000 /* and at a script's clock */
+#define STEPS_PER_INSTRUCTION 4 /* of the pattern matcher */
+
+static void watch(lua_State *L, lua_Debug *activation);
+
+/* From the kill on, every instruction raises: a pcall can catch one, and the next raises again. */
+static void kill_hook(lua_State *L, struct qd_budget *budget, const char *why)
+{
+    if (!budget->killed)
+        budget->killed = why;
+    lua_sethook(L, watch, LUA_MASKCOUNT | LUA_MASKLINE, 1);
+    luaL_error(L, "%s", budget->killed);
+}
+
+static void watch(lua_State *L, lua_Debug *activation)
+{
+    struct qd_generation *generation = qd_generation_of(L);
+    struct qd_budget *budget = generation->budget;
+
+    (void)activation;
+    if (!budget) {
+        if (generation->script_deadline_ns && uv_hrtime() > generation->script_deadline_ns)
+            luaL_error(L, "the script ran too long without waiting");
+        return;
+    }
+    if (budget->killed)
+        kill_hook(L, budget, budget->killed);
+    budget->instructions -= HOOK_STEP;
+    if (budget->instructions < 0)
+        kill_hook(L, budget, "too many instructions");
+    if (uv_hrtime() > budget->deadline_ns)
+        kill_hook(L, budget, "too much time");
+}
+
+void qd_run_watch(lua_State *L)
+{
+    lua_sethook(L, watch, LUA_MASKCOUNT, SCRIPT_STEP);
+}
+
+void *qd_run_allocate(void *context, void *block, size_t old_size, size_t new_size)
+{
+    struct qd_generation *generation = context;
+    struct qd_budget *budget = generation->budget;
+    size_t old = block ? old_size : 0; /* for a new object old_size is its type */
+    bool grows = new_size > old;
+    void *result;
+
+    if (new_size == 0) {
+        free(block);
+        generation->memory -= old;
+        return NULL;
+    }
+    if (grows) {
+        size_t limit = budget ? budget->memory : QD_GENERATION_MEMORY;
+
+        if (generation->memory + (new_size - old) > limit) {
+            /* Lua collects all garbage and asks once more. A second refusal in a row is final, whatever a pcall makes of it. */
+            if (budget && ++budget->failed_allocations > 1 && !budget->killed)
+                budget->killed = "too much memory";
+            return NULL;
+        }
+    }
+    result = realloc(block, new_size);
+    if (!result)
+        return NULL;
+    generation->memory += new_size - old; /* may wrap on purpose: it shrinks */
+    if (budget && grows)
+        budget->failed_allocations = 0;
+    return result;
+}
+
+/* Exceptions (tables made by raise) pass as they are; everything else becomes text with a traceback. Never runs a metamethod. */
+static int describe(lua_State *L)
+{
+    const char *text;
+
+    if (lua_type(L, 1) == LUA_TTABLE)
+        return 1;
+    text = lua_type(L, 1) == LUA_TSTRING ? lua_tostring(L, 1) : lua_pushfstring(L, "(an error object: a %s)", luaL_typename(L, 1));
+    luaL_traceback(L, L, text, 1);
+    return 1;
+}
+
+int qd_run_protected(lua_State *L, int arguments, int results)
+{
+    int handler = lua_gettop(L) - arguments;
+    int status;
+
+    lua_pushcfunction(L, describe);
+    lua_insert(L, handler);
+    status = lua_pcall(L, arguments, results, handler);
+    lua_remove(L, handler);
+    return status;
+}
+
+int qd_run_resume(struct qd_generation *generation, lua_State *thread, int arguments, int *ret_results)
+{
+    int status;
+
+    generation->script_deadline_ns = uv_hrtime() + QD_SCRIPT_MILLISECONDS * UINT64_C(1000000);
+    status = lua_resume(thread, NULL, arguments, ret_results);
+    generation->script_deadline_ns = 0;
+    return status;
+}
+
+void qd_budget_begin(struct qd_generation *generation, lua_State *L, struct qd_budget *budget, size_t items)
+{
+    *budget = (struct qd_budget){
+        .instructions = QD_HOOK_INSTRUCTIONS + (int64_t)items * QD_HOOK_ITEM_INSTRUCTIONS,
+        .deadline_ns = uv_hrtime() + QD_HOOK_MILLISECONDS * UINT64_C(1000000),
+        .memory = generation->memory + QD_HOOK_MEMORY,
+    };
+    generation->budget = budget;
+    lua_sethook(L, watch, LUA_MASKCOUNT, HOOK_STEP);
+}
+
+void qd_budget_end(struct qd_generation *generation, lua_State *L)
+{
+    generation->budget = NULL;
+    qd_run_watch(L);
+}
+
+int qd_run_hook(struct qd_generation *generation, lua_State *L, int arguments, int results)
+{
+    struct qd_budget *budget = generation->budget;
+    int base = lua_gettop(L) - arguments - 1;
+    int status = lua_pcall(L, arguments, results, 0);
+
+    if (status == LUA_OK && !budget->killed && !budget->denied)
+        return 0;
+    /* Only a plain string is shown: an error object could have a __tostring of its own. */
+    if (!budget->killed && !budget->denied) {
+        const char *text = lua_type(L, -1) == LUA_TSTRING ? lua_tostring(L, -1) : "an error that is no string";
+
+        strncpy(budget->reason, text, sizeof(budget->reason) - 1);
+    }
+    lua_settop(L, base);
+    return -EACCES;
+}
+
+uint64_t qd_budget_charge(lua_State *L, uint64_t used)
+{
+    struct qd_budget *budget = qd_generation_of(L)->budget;
+
+    if (!budget)
+        return UINT64_MAX;
+    budget->instructions -= (int64_t)(used / STEPS_PER_INSTRUCTION);
+    return budget->instructions > 0 ? (uint64_t)budget->instructions * STEPS_PER_INSTRUCTION : 0;
+}

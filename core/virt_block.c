@@ -1,0 +1,89 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later
+ *
+ * Compiled for tests only.
+ */
+#include "virt_private.h"
+
+#ifdef QD_TESTING
+
+#include <fnmatch.h>
+#include <libvirt/virterror.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+
+/* Written by qd_virt_open(), before its workers exist. */
+static char blocks[1024];
+
+void qd_virt_block_read(void)
+{
+    const char *value = getenv("QD_TEST_VIRT_BLOCK");
+
+    snprintf(blocks, sizeof(blocks), "%s", value ? value : "");
+}
+
+const char *qd_virt_block_op_name(enum qd_virt_op op)
+{
+    static const char *const names[] = {
+        [QD_VIRT_DEFINE] = "define",
+        [QD_VIRT_CREATE] = "create",
+        [QD_VIRT_SUSPEND] = "suspend",
+        [QD_VIRT_RESUME] = "resume",
+        [QD_VIRT_SHUTDOWN] = "shutdown",
+        [QD_VIRT_DESTROY] = "destroy",
+        [QD_VIRT_PM_SUSPEND] = "pm_suspend",
+        [QD_VIRT_PM_WAKEUP] = "pm_wakeup",
+        [QD_VIRT_UNDEFINE] = "undefine",
+        [QD_VIRT_STATE] = "state",
+        [QD_VIRT_XML] = "xml",
+    };
+
+    return names[op];
+}
+
+/* The domain's name: of its XML, or else as libvirt knows it. */
+static void find_name(virConnectPtr conn, const char *uuid, const char *xml, char name[256])
+{
+    const char *start = xml ? strstr(xml, "<name>") : NULL;
+    virDomainPtr domain;
+
+    if (start) {
+        sscanf(start, "<name>%255[^<]", name);
+    } else if (conn && uuid && (domain = virDomainLookupByUUIDString(conn, uuid))) {
+        snprintf(name, 256, "%s", virDomainGetName(domain));
+        virDomainFree(domain);
+    }
+    virResetLastError();
+}
+
+static void wait_for(double seconds)
+{
+    struct timespec rest = {.tv_sec = (time_t)seconds, .tv_nsec = (long)((seconds - (time_t)seconds) * 1e9)};
+
+    while (nanosleep(&rest, &rest) < 0)
+        ;
+}
+
+void qd_virt_block_wait(const char *op, virConnectPtr conn, const char *uuid, const char *xml)
+{
+    char copy[sizeof(blocks)], name[256] = "", *rest = NULL;
+
+    memcpy(copy, blocks, sizeof(copy));
+    for (char *entry = strtok_r(copy, ",", &rest); entry; entry = strtok_r(NULL, ",", &rest)) {
+        char entry_op[32], pattern[256];
+        double seconds;
+
+        if (sscanf(entry, "%31[^:]:%255[^:]:%lf", entry_op, pattern, &seconds) != 3 ||
+            strcmp(entry_op, op) != 0)
+            continue;
+        if (!name[0])
+            find_name(conn, uuid, xml, name);
+        if (fnmatch(pattern, name, 0) == 0 || (uuid && strcasecmp(pattern, uuid) == 0)) {
+            wait_for(seconds);
+            return;
+        }
+    }
+}
+
+#endif

@@ -1,0 +1,55 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later
+ *
+ * The tables and types that scripts have of the core (docs/scripting.md). Functions named …_push… and …_check… may raise a Lua error; the others not.
+ */
+#ifndef QD_BIND_CORE_H
+#define QD_BIND_CORE_H
+
+#include "qd/daemon.h"
+
+/* `none`, as a light userdata. */
+#define QD_NONE_POINTER NULL
+
+/* The global tables `core` and `none` of scripts; calls the …_open functions below. May raise. */
+void qd_bind_core_open(lua_State *L);
+void qd_bind_model_open(lua_State *L);     /* bind_model.c: into the table on the top */
+void qd_bind_wait_open(lua_State *L);      /* bind_wait.c */
+void qd_bind_object_open(lua_State *L);    /* bind_object.c */
+void qd_bind_untrusted_open(lua_State *L); /* bind_untrusted.c */
+void qd_bind_call_open(lua_State *L);      /* bind_call.c: metatables */
+
+/* The daemon, or a Lua error while the generation loads. */
+struct qd_daemon *qd_check_daemon(lua_State *L);
+/* The running call, which may change the model now (law 3), or a Lua error that says why not. */
+struct qd_call *qd_check_writer(lua_State *L);
+
+/* bind_object.c: references to the app and to qubes. */
+void qd_push_object(lua_State *L, struct qd_object *object); /* nil for NULL */
+struct qd_object *qd_to_object(lua_State *L, int index);     /* NULL when it is none */
+struct qd_object *qd_check_object(lua_State *L, int index);
+struct qd_object *qd_check_qube(lua_State *L, int index); /* one that is still in the model */
+
+/* Exceptions of the Admin API. */
+int qd_raise(lua_State *L, const char *class_name, const char *format, ...) __attribute__((format(printf, 3, 4)));
+/* Whether the value is an exception; its parts are then pushed: class, message. */
+bool qd_exception_push_parts(lua_State *L, int index);
+
+/* bind_untrusted.c: a payload as an opaque value (law 2), valid until the call ends. */
+struct qd_untrusted {
+    const char *data;
+    size_t size;
+    struct qd_call *call; /* NULL when it has ended */
+};
+struct qd_untrusted *qd_push_untrusted(lua_State *L, struct qd_call *call);
+bool qd_is_untrusted(lua_State *L, int index);
+
+/* Frees what core.cached keeps. */
+void qd_cached_free(struct qd_daemon *daemon);
+
+/* bind_call.c */
+struct qd_call_handle {
+    struct qd_call *call; /* NULL when it has ended */
+};
+void qd_push_call(lua_State *L, struct qd_call *call);
+
+#endif

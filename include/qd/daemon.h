@@ -1,0 +1,209 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later
+ *
+ * Start here: the daemon's parts, and how a request passes through them.
+ *
+ *   connection.c  reads a request to its end            frame.c     cuts it apart
+ *   dispatch.c    finds method, source, destination     call.c      runs the handler as a coroutine, to its answer
+ *   permission.c  asks the rules (laws 1, 3, 4)         commit.c    hands the changes to the store (law 6)
+ *   event.c       gives events to subscribers           generation.c, load.c, run.c   the Lua side (laws 4, 8)
+ *
+ * Glossary. *Generation*: one loaded set of scripts and rules, a lua_State. *Call*: a request that runs, or a task, which is a call without a
+ * client (a lifecycle event, something spawned). *Wait*: what a call that has yielded is waiting for. *Commit*: the changes of a call, or of a part
+ * of it up to a wait, on their way to the disk. *Outbox*: events that subscribers get when the commit is on disk.
+ *
+ * Everything here is the loop's thread's, except a generation that is being loaded, which belongs to one worker until it is handed over.
+ */
+#ifndef QD_DAEMON_H
+#define QD_DAEMON_H
+
+#include <lua.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <uv.h>
+
+#include "qd/frame.h"
+#include "qd/model.h"
+#include "qd/store.h"
+#include "qd/virt.h"
+
+#define QD_CONNECTIONS_MAX 2048          /* all sockets together; one more is closed at once */
+#define QD_REQUEST_SECONDS 30            /* from connecting to the end of the request */
+#define QD_ANSWER_SECONDS 30             /* for the client to read an answer, or the next queued event */
+#define QD_EVENTS_QUEUED_MAX (1u << 20)  /* bytes a subscriber may lag behind */
+#define QD_GENERATION_MEMORY (512u << 20) /* bytes of one lua_State */
+#define QD_HOOK_MEMORY (16u << 20)       /* bytes one hook may allocate */
+#define QD_HOOK_INSTRUCTIONS 1000000     /* VM instructions of all hooks of one question */
+#define QD_HOOK_ITEM_INSTRUCTIONS 10000  /* and more for each item that filters judge */
+#define QD_HOOK_MILLISECONDS 500         /* of one question */
+#define QD_SCRIPT_MILLISECONDS 5000      /* between two waits of a handler */
+#define QD_LOAD_MILLISECONDS 10000       /* for loading a generation */
+
+enum qd_socket { QD_SOCKET_ADMIN, QD_SOCKET_INTERNAL, QD_SOCKET_MISC, QD_SOCKET_CONSOLE, QD_SOCKET_COUNT };
+
+struct qd_config {
+    char *socket_dir;
+    char *state_dir;
+    char *scripts_dir;
+    char *acl_dir;
+    char *kernels_dir;
+    char *libvirt_uri;
+    char *group; /* of the sockets; empty: the process's own */
+    bool debug;
+};
+
+enum qd_need { QD_NEED_NONE, QD_NEED_REQUIRED, QD_NEED_OPTIONAL };
+enum qd_dest { QD_DEST_ANY, QD_DEST_ADMINVM, QD_DEST_QUBE };
+
+/* A declared method (law 9). Owned by its generation. */
+struct qd_method {
+    char *name;
+    char *event; /* "admin-permission:" and the name */
+    char *filters; /* what its filters judge, NULL: it takes none */
+    enum qd_socket socket;
+    enum qd_need arg, payload;
+    enum qd_dest dest;
+    bool cancellable;
+    int handler; /* reference in the registry */
+    size_t *hooks; /* indexes into the generation's */
+    size_t hook_count;
+};
+
+/* A hook on permission events. */
+struct qd_hook {
+    char *pattern;
+    char *file;
+    int line;
+    int function; /* reference in the registry */
+};
+
+/* What a question to the rules may use up. While one is set on the generation, the model is read-only and nothing may wait. */
+struct qd_budget {
+    int64_t instructions;
+    uint64_t deadline_ns; /* uv_hrtime's clock */
+    size_t memory;        /* the generation's use may not pass this */
+    unsigned failed_allocations;
+    const char *killed; /* why; a pcall can't unset it */
+    bool denied;
+    char reason[256];
+    char place[160]; /* file:line of the hook that decided */
+};
+
+struct qd_generation {
+    lua_State *L;
+    struct qd_daemon *daemon; /* NULL while it loads */
+    unsigned refs;
+    unsigned number;
+    char digest[65];
+    size_t memory;
+    struct qd_budget *budget;
+    uint64_t script_deadline_ns;
+    bool loading;
+    char *lock_reason; /* the rules did not load at start: everything that asks is denied */
+    struct qd_method **methods; /* sorted by name */
+    size_t method_count;
+    struct qd_method *list_method; /* admin.vm.List, which decides what a source may see */
+    struct qd_hook *hooks;
+    size_t hook_count;
+    int object_metatable, proxies, core_hooks, threads; /* references in the registry */
+    size_t thread_count;
+};
+
+/* Bytes for one subscriber. */
+struct qd_letter {
+    struct qd_letter *next;
+    uint64_t subscriber;
+    bool announcement; /* of a "-pre-" event: it tells of the attempt, so it is given also when the call fails */
+    size_t size;
+    char data[];
+};
+
+struct qd_outbox {
+    struct qd_letter *first, *last;
+};
+
+enum qd_call_state { QD_CALL_CHECKED, QD_CALL_PERMITTED, QD_CALL_ANSWERED };
+
+struct qd_call {
+    struct qd_call *next, *previous;
+    struct qd_daemon *daemon;
+    struct qd_generation *generation;
+    struct qd_connection *connection; /* NULL: a task, or the client has left */
+    const struct qd_method *method;   /* NULL: a task */
+    struct qd_object *source, *dest;
+    struct qd_slice arg;              /* inside `request` */
+    struct qd_slice payload;
+    char *request;                    /* the request's bytes */
+    enum qd_call_state state;
+    bool bypass; /* the console's: outside the rules (law 5) */
+    bool resubscribing;
+    bool streaming; /* has sent events */
+    lua_State *thread;
+    int thread_ref;
+    struct qd_call_handle *handle; /* the userdata that scripts have */
+    struct qd_untrusted *untrusted;
+    int visibility; /* reference: the filters of admin.vm.List for the source, LUA_NOREF before they were asked */
+    bool visibility_closed; /* a rule failed: nothing is visible */
+    struct qd_wait *wait;
+    struct qd_journal journal;
+    struct qd_outbox outbox;
+    unsigned commits; /* on their way */
+    int commit_error;
+    char *commit_message;
+    bool finished; /* the handler has ended; the answer waits for the commits */
+    char *answer;  /* then */
+    size_t answer_size;
+    int *spawned; /* references: arrays of a function and its arguments */
+    size_t spawned_count;
+    uint64_t started_ns;
+};
+
+struct qd_subscriber {
+    struct qd_subscriber *next;
+    uint64_t id;
+    struct qd_connection *connection;
+    struct qd_generation *generation;
+    const struct qd_method *method;
+    struct qd_object *source, *dest;
+    bool bypass;
+    int filters; /* reference to an array of functions; LUA_NOREF: none */
+    bool cut; /* its last event is queued */
+};
+
+struct qd_status {
+    uint64_t calls, denied, failed;
+    unsigned connections;
+};
+
+struct qd_daemon {
+    uv_loop_t loop;
+    struct qd_config config;
+    struct qd_model *model;
+    struct qd_store *store;
+    struct qd_virt *virt;
+    struct qd_generation *generation; /* the one that serves */
+    struct qd_call *running;          /* whose coroutine runs now */
+    struct qd_call *calls;
+    struct qd_connection *connections, *spare_connections;
+    size_t spare_count;
+    struct qd_subscriber *subscribers;
+    uint64_t next_subscriber;
+    struct qd_commit *first_commit, *last_commit;
+    struct qd_wait *power_waits, *ready_waits;
+    struct qd_lock *locks;
+    struct qd_listener *listeners;
+    struct qd_reload *reload;
+    struct qd_cached *cached;
+    uv_timer_t sweep, ready;
+    struct qd_status status;
+    unsigned generations_made;
+    bool stopping;
+};
+
+/* The generation and the daemon of a state. The daemon is NULL while the generation loads. */
+static inline struct qd_generation *qd_generation_of(lua_State *L)
+{
+    return *(struct qd_generation **)lua_getextraspace(L);
+}
+
+#endif

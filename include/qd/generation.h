@@ -1,0 +1,46 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later
+ *
+ * A generation: one complete, verified set of scripts and rules in a lua_State of its own (law 8).
+ */
+#ifndef QD_GENERATION_H
+#define QD_GENERATION_H
+
+#include "qd/daemon.h"
+
+struct qd_load_options {
+    const char *scripts_dir;
+    const char *acl_dir;
+    bool acl_may_be_absent; /* at start only */
+};
+
+/* Loads and verifies everything. Any thread; touches nothing but files and the new state. On failure `ret_message` (malloc) names file and line, and
+ * `ret_rules` tells whether it was the rules that failed. */
+int qd_generation_load(const struct qd_load_options *options, struct qd_generation **ret_generation, char **ret_message, bool *ret_rules);
+
+/* Scripts without rules, in which all that asks is denied: what serves when the rules did not load at start (laws 4 and 5). */
+int qd_generation_load_locked(const struct qd_load_options *options, const char *reason, struct qd_generation **ret_generation,
+                              char **ret_message);
+
+struct qd_generation *qd_generation_ref(struct qd_generation *generation);
+/* The last reference frees the state. Loop's thread, not from inside its own Lua code. */
+void qd_generation_unref(struct qd_generation *generation);
+
+/* NULL when this socket has no such method. `mgmt.` is `admin.` (law 10). The console has all methods. */
+const struct qd_method *qd_generation_method(const struct qd_generation *generation, enum qd_socket socket, const char *name, size_t size);
+
+/* Parts of loading, each in its own file. */
+/* bind_method.c: the global `method`, and after loading the methods sorted and their hooks resolved. */
+void qd_bind_method_open(lua_State *L);
+int qd_method_resolve(struct qd_generation *generation, char **ret_message);
+void qd_method_free(struct qd_method *method);
+/* bind_rules.c: an environment for one rule file, pushed; `core.on_permission` for scripts. */
+void qd_bind_rules_push_environment(lua_State *L);
+int qd_bind_rules_on_permission(lua_State *L);
+void qd_hook_free(struct qd_hook *hook);
+
+/* Whether a pattern of event names, `*` and `?`, matches. Linear in the name for each `*`. */
+bool qd_event_matches(const char *pattern, const char *name);
+/* The same for the event of a method, whichever name of the API (admin or mgmt) the pattern was written for (law 10). */
+bool qd_event_matches_method(const char *pattern, const char *method);
+
+#endif

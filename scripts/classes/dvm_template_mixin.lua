@@ -1,0 +1,47 @@
+-- SPDX-License-Identifier: GPL-2.0-or-later
+-- Registers DVMTemplateMixin: a qube that disposables may be based on. Preloading is in dvm_template_preload.lua.
+
+local dependencies = import('dependencies')
+local raise = import('exceptions').raise
+local views = import('views')
+
+local core_get = core.get
+
+local DVMTemplateMixin = class('DVMTemplateMixin', { doc = 'May lend all its volumes to disposables.' })
+
+DVMTemplateMixin:property('template_for_dispvms', { type = 'bool', default = false,
+  doc = 'Whether disposables may be based on this qube.' })
+
+-- The disposables that are based on this qube.
+function DVMTemplateMixin.methods:dispvms()
+  local list = {}
+  for _, qube in ipairs(views.qubes()) do
+    local is_set, template = core_get(qube, 'property', 'template')
+    if is_set and template == self then list[#list + 1] = qube end
+  end
+  return list
+end
+
+local SYSTEM_PROPERTIES = { 'default_dispvm', 'management_dispvm' }
+local QUBE_PROPERTIES = { 'default_dispvm', 'management_dispvm', 'template' }
+
+-- Not while somebody relies on it.
+DVMTemplateMixin:on({ 'property-pre-set:template_for_dispvms', 'property-pre-reset:template_for_dispvms' }, function(self, _, info)
+  if info.newvalue == true or info.oldvalue ~= true then return end
+  local system, others = dependencies.of(self, SYSTEM_PROPERTIES, QUBE_PROPERTIES)
+  if #system > 0 or #others > 0 then
+    core.log('warning', ('%s stays a template for disposables, because of %s'):format(self.name, dependencies.describe(system, others)))
+    raise('QubesVMInUseError', #system > 0 and 'the system uses this template for its disposables' or 'other qubes use this template for disposables')
+  end
+  self:remove_preload_excess(0, 'template_for_dispvms was set to False')
+end)
+
+DVMTemplateMixin:on('property-pre-set:template', function(self, _, info)
+  if not self.template_for_dispvms or info.newvalue == info.oldvalue then return end
+  for _, disposable in ipairs(self:dispvms()) do
+    if disposable:is_running() and not disposable.is_preload then
+      raise('QubesVMInUseError', 'disposables that are based on this qube run, so its template can not be changed')
+    end
+  end
+  self:remove_preload_excess(0, 'template will change')
+end)

@@ -1,0 +1,174 @@
+-- SPDX-License-Identifier: GPL-2.0-or-later
+-- Registers on NetVMMixin: what a change of a qube's network, its start or its shutdown means for the qubes around it.
+
+local exceptions = import('exceptions')
+local features = import('features')
+local network = import('network')
+
+local raise = exceptions.raise
+local core_get = core.get
+
+local NetVMMixin = class('NetVMMixin')
+
+local DEFERRED = 'deferred-netvm-original' -- a feature: the netvm that a paused qube is still wired to
+
+local function qube_or_nil(value)
+  return value ~= none and value or nil
+end
+
+local function tell_of(qube, name)
+  qube:fire('property-reset:' .. name, { name = name })
+end
+
+local function tell_clients_of(self, name)
+  for _, client in ipairs(network.connected(self)) do tell_of(client, name) end
+end
+
+-- Changing the netvm
+
+NetVMMixin:on('property-pre-reset:netvm', function(self, _, info)
+  local default = self:get_default('netvm')
+  network.check_netvm(self, default)
+  if default == qube_or_nil(info.oldvalue) then return end
+  self:fire('property-pre-set:netvm', { name = 'netvm', newvalue = default or none, oldvalue = info.oldvalue }, true)
+end)
+
+NetVMMixin:on('property-reset:netvm', function(self, _, info)
+  local netvm = self.netvm
+  if netvm == qube_or_nil(info.oldvalue) then return end
+  self:fire('property-set:netvm', { name = 'netvm', newvalue = netvm or none, oldvalue = info.oldvalue or none })
+end)
+
+NetVMMixin:on('property-pre-set:netvm', function(self, _, info)
+  local netvm = qube_or_nil(info.newvalue)
+  local running = self:is_running()
+  if netvm and running and not netvm:is_running() then
+    raise('QubesVMNotStartedError', netvm.name .. ' does not run, so a running qube can not be connected to it')
+  end
+  local _, deferred_from = core_get(self, 'feature', DEFERRED)
+  if self:is_paused() then
+    local old = qube_or_nil(info.oldvalue)
+    if not deferred_from then self.features[DEFERRED] = old and old.name or '' end
+    return
+  end
+  if not deferred_from then
+    local present = self.netvm
+    if not (present and running and present:is_running()) then return end
+  end
+  self:detach_network()
+end)
+
+NetVMMixin:on('property-set:netvm', function(self, _, info)
+  local old, netvm = qube_or_nil(info.oldvalue), qube_or_nil(info.newvalue)
+  if netvm and not network.is_networked_class(netvm) then raise('QubesValueError', netvm.name .. ' does not provide network') end
+  if old and old:is_running() and network.is_networked_class(old) then old:reload_connected_ips() end
+  if not netvm then return end
+  if netvm:is_running() then netvm:reload_connected_ips() end
+  if self:is_running() then
+    self:create_qubesdb_entries()
+    if not self:is_paused() then self:attach_network() end
+    netvm:fire('net-domain-connect', { vm = self })
+  end
+end)
+
+-- A netvm that was changed while the qube was paused is put in place.
+function NetVMMixin.methods:apply_deferred_netvm()
+  if self.is_preload then return end -- done when it is handed out
+  local is_set, name = core_get(self, 'feature', DEFERRED)
+  if not is_set then return end
+  local netvm = self.netvm
+  if netvm and not netvm:is_running() then return end -- its start calls here again
+  local old = core.qube(name) or none
+  local info = { name = 'netvm', newvalue = netvm or none, oldvalue = old }
+  self:fire('property-pre-set:netvm', info, true)
+  if netvm then self:fire('property-set:netvm', info) end
+  self.features[DEFERRED] = nil
+end
+
+-- Changing addresses
+
+local function on_ip(self, _, info)
+  if info.newvalue == info.oldvalue then return end
+  if self.provides_network then tell_of(self, 'gateway') end
+  tell_of(self, 'visible_ip')
+  tell_clients_of(self, 'visible_gateway')
+end
+
+NetVMMixin:on({ 'property-set:ip', 'property-reset:ip' }, on_ip)
+
+NetVMMixin:on('property-set:ip6', function(self, _, info)
+  if info.newvalue == info.oldvalue then return end
+  if self.provides_network then tell_of(self, 'gateway6') end
+  tell_of(self, 'visible_ip6')
+  tell_clients_of(self, 'visible_gateway6')
+end)
+
+NetVMMixin:on('property-set:provides_network', function(self, _, info)
+  if info.newvalue == info.oldvalue then return end
+  tell_of(self, 'gateway')
+  tell_of(self, 'gateway6')
+end)
+
+-- Starting and stopping
+
+NetVMMixin:on('domain-pre-spawn', function(self)
+  local netvm = self.netvm
+  if not netvm then return end
+  netvm:reload_connected_ips()
+  netvm:set_mapped_ip_info(self)
+end)
+
+NetVMMixin:on('domain-start', function(self)
+  if not self.provides_network then return end
+  for _, client in ipairs(network.connected(self)) do
+    if client:is_running() and not client:is_paused() then
+      local deferred = core_get(client, 'feature', DEFERRED)
+      local ok, err = pcall(deferred and client.apply_deferred_netvm or client.attach_network, client)
+      if not ok then core.log('warning', ('%s: its network can not be attached: %s'):format(client.name, exceptions.message(err))) end
+    end
+  end
+end)
+
+NetVMMixin:on('domain-unpaused', function(self)
+  if self:is_fully_usable() then self:apply_deferred_netvm() end
+end)
+
+NetVMMixin:on('domain-pre-shutdown', function(self, _, info)
+  if not self.provides_network or info.force == true then return end
+  local users = {}
+  for _, client in ipairs(network.connected(self)) do
+    if client:is_running() and not client.is_preload then users[#users + 1] = client.name end
+  end
+  if #users > 0 then
+    raise('QubesVMInUseError', ('%s provides network to running qubes: %s'):format(self.name, table.concat(users, ', ')))
+  end
+end)
+
+NetVMMixin:on('domain-shutdown', function(self)
+  features.clear(self, DEFERRED)
+  for _, client in ipairs(network.connected(self)) do
+    if client:is_running() then pcall(client.detach_network, client) end -- it is gone already: nothing to save
+  end
+end)
+
+NetVMMixin:on('domain-qdb-create', function(self)
+  if not self.provides_network then return end
+  self:reload_connected_ips()
+  for _, client in ipairs(network.connected(self)) do
+    if client:is_running() then self:set_mapped_ip_info(client) end
+  end
+end)
+
+-- After a load: a loop that came in from outside would never end.
+NetVMMixin:on('domain-load', function(self)
+  local upstream, steps = self.netvm, 0
+  while upstream do
+    steps = steps + 1
+    if upstream == self or steps > 10000 then
+      core.log('error', self.name .. ' is connected to itself through its netvm: disconnected')
+      self.netvm = none
+      return
+    end
+    upstream = upstream.netvm
+  end
+end)

@@ -1,0 +1,51 @@
+-- SPDX-License-Identifier: GPL-2.0-or-later
+-- What a caller must not learn from an answer about a qube that it may see: that there is another one, which it may not. Registers nothing.
+
+local hidden = {}
+
+-- Tags that end in the name of a qube.
+local tag_prefixes = { 'disp-created-by-', 'created-by-', 'guivm-', 'audiovm-' }
+
+-- Features whose words are names of qubes. Callers can't set them.
+local name_features = { ['preload-dispvm'] = true, ['deferred-netvm-original'] = true }
+
+-- Whether the caller may know of this tag. A name that no qube has is left out too: otherwise a caller could set such a tag and see from
+-- its absence that there is a qube of that name.
+function hidden.shows_tag(call, tag)
+  if call.src.klass == 'AdminVM' then return true end
+  for _, prefix in ipairs(tag_prefixes) do
+    if tag:sub(1, #prefix) == prefix then
+      return call:qube(tag:sub(#prefix + 1)) ~= nil
+    end
+  end
+  return true
+end
+
+-- The value of a feature as the caller may see it.
+function hidden.feature_text(call, feature, text)
+  if not name_features[feature] then return text end
+  local shown = {}
+  for name in text:gmatch('%S+') do
+    if call:qube(name) then shown[#shown + 1] = name end
+  end
+  return table.concat(shown, ' ')
+end
+
+-- The value of a property as text. A qube that the caller can't see reads as none.
+function hidden.value_text(call, value)
+  if value == nil or value == none then return '' end
+  if value == true then return 'True' end
+  if value == false then return 'False' end
+  if core.is_object(value) then
+    return call:visible(value) and value.name or ''
+  end
+  if type(value) == 'table' then return value.name end -- a label
+  return tostring(value)
+end
+
+-- Refuses what only a hidden qube stands against, with the words that the core has for a denial.
+function hidden.refuse()
+  raise('PermissionDenied', 'the rules do not permit this call')
+end
+
+return hidden

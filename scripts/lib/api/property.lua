@@ -1,0 +1,116 @@
+-- SPDX-License-Identifier: GPL-2.0-or-later
+-- The methods of properties, the same for qubes (admin.vm.property.*) and for the system (admin.property.*). Registers what its caller names.
+
+local lines = import('api/lines')
+local hidden = import('api/hidden')
+
+local property = {}
+
+local function escape(text)
+  return (text:gsub('[\\\n]', { ['\\'] = '\\\\', ['\n'] = '\\n' }))
+end
+
+-- What the name of a qube is set to. One that the caller can't see fails like one that nobody has.
+local function qube_or_none(call, name)
+  if name == '' then return none end
+  return call:qube(name)
+    or raise('QubesPropertyValueError', ('there is no qube named "%s"'):format(name))
+end
+
+-- Declares the seven methods under `prefix`. `holder_of(call)` is the object that has the properties.
+function property.declare(prefix, dest, scope, holder_of)
+  local function definition_of(call)
+    local definition = holder_of(call):property_def(call.arg)
+    if not definition then
+      raise('QubesNoSuchPropertyError', ('there is no property "%s" here'):format(call.arg))
+    end
+    return definition
+  end
+
+  local function line(call, name)
+    local holder = holder_of(call)
+    local definition = holder:property_def(name)
+    local start = holder:is_default(name) and definition.prefix_default or definition.prefix_set
+    return start .. hidden.value_text(call, holder[name])
+  end
+
+  local function one(name, declaration, handler)
+    declaration.dest, declaration.scope, declaration.arg = dest, scope, declaration.arg or 'required'
+    declaration.payload = declaration.payload or 'none'
+    method(prefix .. name, declaration, handler)
+  end
+
+  one('List', {
+    arg = 'none', read = true, filters = 'property names',
+    doc = 'The names of the properties, one a line.',
+  }, function(call)
+    return lines(call:filter(holder_of(call):property_names(), {}))
+  end)
+
+  one('Get', {
+    read = true,
+    doc = 'The value of the property: "default=True|False type=str|int|bool|vm|label VALUE".',
+  }, function(call)
+    definition_of(call)
+    call:permission {}
+    return line(call, call.arg)
+  end)
+
+  one('GetAll', {
+    arg = 'none', read = true, filters = 'property names',
+    doc = 'All properties that the caller may get, a line each: the name, a space, and what Get answers, where \\ and line ends are written \\\\ and \\n.',
+  }, function(call)
+    local names = call:filter(holder_of(call):property_names(), {})
+    names = call:filter_as(prefix .. 'Get', names, {})
+    local all = {}
+    for i, name in ipairs(names) do
+      all[i] = name .. ' ' .. escape(line(call, name))
+    end
+    return lines(all)
+  end)
+
+  one('GetDefault', {
+    read = true,
+    doc = 'What the property would be after a reset: "type=TYPE VALUE"; nothing when it has no default.',
+  }, function(call)
+    local definition = definition_of(call)
+    call:permission {}
+    if not definition.has_default then return '' end
+    return ('type=%s %s'):format(definition.word, hidden.value_text(call, holder_of(call):get_default(call.arg)))
+  end)
+
+  one('Set', {
+    payload = 'optional', write = true,
+    info = { newvalue = 'the new value: a string, an integer or a boolean; the name of a qube or label, "" for no qube' },
+    doc = 'Sets the property to the payload. The name of a qube may be empty, which stands for none.',
+  }, function(call, untrusted_payload)
+    local definition = definition_of(call)
+    local holder = holder_of(call)
+    local newvalue = holder:sanitize(call.arg, untrusted_payload)
+    call:permission { newvalue = newvalue }
+    if definition.type == 'vm' then
+      newvalue = qube_or_none(call, newvalue)
+    end
+    holder[call.arg] = newvalue
+  end)
+
+  one('Reset', {
+    write = true,
+    doc = 'Makes the property follow its default again.',
+  }, function(call)
+    definition_of(call)
+    call:permission {}
+    holder_of(call):reset(call.arg)
+  end)
+
+  one('Help', {
+    read = true,
+    doc = 'What the property means, a paragraph of plain text.',
+  }, function(call)
+    local definition = definition_of(call)
+    call:permission {}
+    return ((definition.doc or ''):gsub('%s+', ' '))
+  end)
+end
+
+return property

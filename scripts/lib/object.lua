@@ -1,0 +1,101 @@
+-- SPDX-License-Identifier: GPL-2.0-or-later
+-- What scripts see of the app and of qubes: the fields and methods that every object has, installed as the metamethods of the core's userdata.
+-- Registers the metatable of objects.
+--
+-- A field is looked up among the properties of the object's class, then its methods, then the fields below. The way to a property is two
+-- table look-ups and one call of the core, without a table or a closure made on the way.
+
+local classes = import('class')
+local events = import('events')
+local property = import('property')
+local types = import('types')
+local views = import('views')
+local labels = import('labels')
+local serialize = import('serialize')
+local raise = import('exceptions').raise
+
+local resolved = classes.resolved
+local core_class = core.class
+local read = property.read
+
+local object = {}
+
+-- Methods that every object has; those of classes are in their `methods`.
+local common = {}
+
+local function definition(o, name)
+  local def = resolved[core_class(o)].properties[name]
+  if not def then raise('QubesNoSuchPropertyError', ('%s has no property %s'):format(core.name(o) or 'the system', tostring(name))) end
+  return def
+end
+
+function common.fire(o, event, info, pre) return events.fire(o, event, info, pre) end
+
+function common.reset(o, name) return property.reset(o, definition(o, name)) end
+
+function common.is_default(o, name) return not property.explicit(o, definition(o, name)) end
+
+-- The default of a property; (nil, true) when it has none.
+function common.get_default(o, name) return property.default(o, definition(o, name)) end
+
+-- The value of a property; (nil, true) when it is unset.
+function common.get(o, name) return read(o, definition(o, name)) end
+
+function common.property_names(o)
+  local names = resolved[core_class(o)].names
+  return table.move(names, 1, #names, 1, {})
+end
+
+function common.property_def(o, name) return resolved[core_class(o)].properties[name] end
+
+-- The checked new value of a property, from an untrusted payload (or from text).
+function common.sanitize(o, name, untrusted) return types.sanitize(definition(o, name), untrusted) end
+
+-- `default=… type=… …`, `type=… …`, and a line for each property, as the Admin API writes them.
+function common.property_text(o, name) return serialize.property(o, definition(o, name)) end
+
+function common.default_text(o, name) return serialize.default(o, definition(o, name)) end
+
+function common.property_values(o, names) return serialize.properties(o, names) end
+
+function common.is_a(o, class_name) return resolved[core_class(o)].ancestors[class_name] == true end
+
+-- Fields that are not properties.
+local qube_fields = {
+  features = views.features,
+  tags = views.tags,
+  power = function(o) return core.power(o) end,
+  klass = core_class,
+}
+
+local app_fields = {
+  domains = function() return views.domains end,
+  labels = function() return labels.view end,
+  klass = core_class,
+}
+
+local function index(o, key)
+  local class_name = core_class(o)
+  local r = resolved[class_name]
+  local def = r.properties[key]
+  if def then return (read(o, def)) end
+  local method = r.methods[key] or common[key]
+  if method then return method end
+  local field = (class_name == 'Qubes' and app_fields or qube_fields)[key]
+  if field then return field(o) end
+  return nil
+end
+
+local function newindex(o, key, value)
+  return property.set(o, definition(o, key), value)
+end
+
+local function to_string(o)
+  return core.name(o) or 'Qubes'
+end
+
+object.index, object.newindex = index, newindex
+
+core.set_object_metatable(index, newindex, to_string)
+
+return object

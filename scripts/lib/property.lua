@@ -1,0 +1,133 @@
+-- SPDX-License-Identifier: GPL-2.0-or-later
+-- Reading, setting and resetting properties, with their checks and events. Registers nothing; lib/object.lua puts these on objects.
+--
+-- A property is *explicit* when a value is stored for it, even a None; else it has its default, if it has one. Functions answer (value, true)
+-- for a property that has neither: it is unset.
+
+local events = import('events')
+local labels = import('labels')
+local types = import('types')
+local classes = import('class')
+local raise = import('exceptions').raise
+
+local fire = events.fire
+local core_get, core_class, core_name = core.get, core.class, core.name
+
+local property = {}
+
+-- Whether the property is explicit, and its value as it is stored.
+local function explicit(object, def)
+  local identity = def.identity
+  if identity then return true, identity(object) end
+  if def.computed then return false end
+  return core_get(object, 'property', def.name)
+end
+
+local function default(object, def)
+  local compute = def.default_function
+  if compute then return compute(object) end
+  return def.default, not def.has_default
+end
+
+local function read(object, def)
+  local is_explicit, value = explicit(object, def)
+  if not is_explicit then return default(object, def) end
+  if def.type == 'label' and value ~= nil then return labels.get(value) end
+  return value
+end
+
+property.explicit, property.default, property.read = explicit, default, read
+
+local function describe(object)
+  return core_name(object) or 'the system'
+end
+
+function property.refuse(object, def, why)
+  raise('QubesPropertyValueError', ('%s of %s: %s'):format(def.name, describe(object), why))
+end
+
+local function check_writable(object, def)
+  if def.write_once and explicit(object, def) then property.refuse(object, def, 'it is set once and for all') end
+end
+
+-- The qube that a new value of a `vm` property means, or nil for None.
+local function qube_of(object, def, value)
+  if value == none or value == '' or value == nil then
+    if not def.allow_none then property.refuse(object, def, 'it can not be empty') end
+    return nil
+  end
+  local qube = value
+  if type(value) == 'string' then qube = core.qube(value) end
+  if qube == nil or not core.is_object(qube) or core.is_app(qube) or core.removed(qube) then
+    property.refuse(object, def, 'there is no such qube')
+  end
+  if not classes.descends(core_class(qube), def.wanted_class) then
+    property.refuse(object, def, ('%s is no %s'):format(core_name(qube), def.wanted_class))
+  end
+  return qube
+end
+
+-- What is kept for a new value. Raises when it is not allowed.
+local function accept(object, def, value)
+  if def.read_only or def.computed then property.refuse(object, def, 'it can not be set') end
+  if def.type ~= 'vm' and value == none then value = nil end
+  if def.set then value = def.set(object, value, def) end
+  return types.coerce(def, value)
+end
+
+local function store(object, def, value)
+  if value == nil then
+    value = none
+  elseif def.type == 'label' then
+    value = labels.stored(value)
+  end
+  core.set(object, 'property', def.name, value)
+end
+
+local function or_none(value)
+  if value == nil then return none end
+  return value
+end
+
+function property.set(object, def, value)
+  if value == nil then error(('%s: nil is no value; say `none`, or reset it'):format(def.name), 2) end
+  if def.type == 'vm' then value = qube_of(object, def, value) end
+  check_writable(object, def)
+  local old, unset = read(object, def)
+  value = accept(object, def, value)
+
+  local info = { name = def.name, newvalue = or_none(value) }
+  if not unset then info.oldvalue = or_none(old) end
+  fire(object, def.pre_set_event, info, true)
+  store(object, def, value)
+  fire(object, def.set_event, info)
+end
+
+-- Sets a property of a qube that is being created: the checks without the events.
+function property.set_quietly(object, def, value)
+  if def.type == 'vm' then value = qube_of(object, def, value) end
+  store(object, def, accept(object, def, value))
+end
+
+function property.reset(object, def)
+  check_writable(object, def)
+  local old, unset = read(object, def)
+  local info = { name = def.name }
+  if not unset then info.oldvalue = or_none(old) end
+  fire(object, 'property-pre-reset:' .. def.name, info, true)
+  fire(object, 'property-pre-del:' .. def.name, info, true) -- the older name of the same event, until Qubes 5
+  if not def.computed then core.unset(object, 'property', def.name) end
+  fire(object, 'property-reset:' .. def.name, info)
+  fire(object, 'property-del:' .. def.name, info)
+end
+
+-- Whatever is stored explicitly for these properties of another object, without events for each of them.
+function property.clone(object, from, names)
+  local properties = classes.resolved[core_class(object)].properties
+  for _, name in ipairs(names) do
+    local is_explicit, value = core_get(from, 'property', name)
+    if is_explicit and properties[name] then core.set(object, 'property', name, value == nil and none or value) end
+  end
+end
+
+return property

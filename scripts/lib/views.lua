@@ -1,0 +1,145 @@
+-- SPDX-License-Identifier: GPL-2.0-or-later
+-- `qube.features`, `qube.tags` and `app.domains`: views that look like tables, read the model and fire the events of a change.
+-- Registers nothing.
+--
+-- A view keeps its qube under the key 1, which is no name of a feature or tag. Methods would hide names, so there are none.
+
+local events = import('events')
+local names = import('names')
+local raise = import('exceptions').raise
+
+local fire = events.fire
+local core_get = core.get
+
+local views = {}
+
+local function iterate(kind, qube)
+  local list, i = core.names(qube, kind), 0
+  return function()
+    while true do
+      i = i + 1
+      local name = list[i]
+      if name == nil then return nil end
+      local is_set, value = core_get(qube, kind, name)
+      if is_set then return name, value end -- a loop may take items away
+    end
+  end
+end
+
+local function delete_feature(qube, name)
+  local info = { feature = name }
+  fire(qube, 'domain-feature-pre-delete:' .. name, info)
+  if not core.unset(qube, 'feature', name) then
+    raise('QubesFeatureNotFoundError', ('feature %s is not set on %s'):format(name, core.name(qube)))
+  end
+  fire(qube, 'domain-feature-delete:' .. name, info)
+end
+
+local function set_feature(qube, name, value)
+  if value == none or value == false then
+    value = ''
+  elseif value == true then
+    value = '1'
+  else
+    value = tostring(value)
+  end
+  local had, old = core_get(qube, 'feature', name)
+  local info = { feature = name, value = value, oldvalue = had and old or nil }
+  fire(qube, 'domain-feature-pre-set:' .. name, info, true)
+  core.set(qube, 'feature', name, value)
+  fire(qube, 'domain-feature-set:' .. name, info)
+end
+
+local features_meta = {
+  __index = function(view, name)
+    if type(name) ~= 'string' then return nil end
+    local is_set, value = core_get(rawget(view, 1), 'feature', name)
+    if is_set then return value end
+    return nil
+  end,
+  __newindex = function(view, name, value)
+    if type(name) ~= 'string' then error('the name of a feature is a string', 2) end
+    if value == nil then return delete_feature(rawget(view, 1), name) end
+    return set_feature(rawget(view, 1), name, value)
+  end,
+  __pairs = function(view) return iterate('feature', rawget(view, 1)) end,
+}
+
+local tags_meta = {
+  __index = function(view, tag)
+    if type(tag) ~= 'string' then return nil end
+    return core_get(rawget(view, 1), 'tag', tag) or nil
+  end,
+  __newindex = function(view, tag, value)
+    local qube = rawget(view, 1)
+    if type(tag) ~= 'string' then error('a tag is a string', 2) end
+    local is_set = core_get(qube, 'tag', tag)
+    local info = { tag = tag }
+    if not value then
+      if not is_set then raise('QubesTagNotFoundError', ('%s has no tag %s'):format(core.name(qube), tag)) end
+      core.unset(qube, 'tag', tag)
+      fire(qube, 'domain-tag-delete:' .. tag, info)
+      return
+    end
+    if not names.is_tag(tag) then raise('QubesValueError', 'a tag consists of letters, digits, underscores and hyphens') end
+    if is_set then return end
+    core.set(qube, 'tag', tag, true)
+    fire(qube, 'domain-tag-add:' .. tag, info)
+  end,
+  __pairs = function(view) return iterate('tag', rawget(view, 1)) end,
+}
+
+-- Views are made once for each reference that a script holds.
+local function cached(meta)
+  local cache = setmetatable({}, { __mode = 'k' })
+  return function(qube)
+    local view = cache[qube]
+    if not view then
+      view = setmetatable({ qube }, meta)
+      cache[qube] = view
+    end
+    return view
+  end
+end
+
+views.features, views.tags = cached(features_meta), cached(tags_meta)
+
+local function each_qube()
+  local list, i = core.qubes(), 0
+  return function()
+    i = i + 1
+    return list[i]
+  end
+end
+
+-- All qubes in the order in which events tell of them: dom0, then the others by name.
+function views.qubes()
+  local list = core.qubes()
+  for i, qube in ipairs(list) do
+    if core.qid(qube) == 0 then
+      table.insert(list, 1, table.remove(list, i))
+      break
+    end
+  end
+  return list
+end
+
+views.domains = setmetatable({}, {
+  __index = function(_, key)
+    if key == 'each' then return each_qube end
+    if key == nil then return nil end
+    if core.is_object(key) then return not core.removed(key) and key or nil end
+    return core.qube(key)
+  end,
+  __newindex = function() error('app.domains is read-only: app:add_new_vm{…}, app:remove_vm(qube)', 2) end,
+  __pairs = function()
+    local next_qube = each_qube()
+    return function()
+      local qube = next_qube()
+      if qube then return core.name(qube), qube end
+    end
+  end,
+  __len = function() return #core.qubes() end,
+})
+
+return views
