@@ -74,9 +74,16 @@ local function parse(words)
   return options
 end
 
--- The options, with what the sections share: selected, estate, release.
+-- An error of the script itself with its traceback; one that it raised on purpose as it is.
+local function explain(message)
+  message = tostring(message)
+  return message:find('^[^\n]*%.lua:%d+:') and debug.traceback(message) or message
+end
+
+-- The options, with what the sections share: line, estate, release.
 local function new_bench(options)
   local bench = options
+  bench.failures = 0
   local estates = {}
 
   function bench.selected(what)
@@ -91,13 +98,30 @@ local function new_bench(options)
     return false
   end
 
+  -- Does what a line needs if it is selected. What goes wrong there is told at once and makes the run fail, but the other
+  -- lines are measured.
+  function bench.line(what, measure)
+    if not bench.selected(what) then
+      return
+    end
+    local done, message = xpcall(measure, explain, what)
+    if not done then
+      bench.failures = bench.failures + 1
+      io.stderr:write(('%s: %s\n'):format(what, message))
+    end
+  end
+
   -- A daemon with so many qubes that runs until the end; one a name. acl: a directory, by default an empty one.
   function bench.estate(qubes, name, acl)
     name = name or 'estate-' .. qubes
     if not estates[name] then
       local target = daemon.start(bench, name, acl)
+      local filled, rate = pcall(daemon.fill, bench, target, qubes)
+      if not filled then
+        pcall(daemon.stop, target)
+        error(rate, 0)
+      end
       estates[name] = target
-      local rate = daemon.fill(bench, target, qubes)
       if rate then
         io.stderr:write(('  (made %s qubes, %s a second)\n'):format(report.number(qubes), report.number(rate)))
       end
@@ -154,12 +178,12 @@ process.on_stop(function(status)
   clean_up()
   os.exit(status)
 end)
-local done, good = xpcall(measure_all, function(message)
-  return type(message) == 'string' and message:find('^[^\n]*%.lua:%d+:') and debug.traceback(message) or message
-end, bench)
+local done, good = xpcall(measure_all, explain, bench)
 process.kill_all()
 clean_up()
 if not done then
-  fail(tostring(good))
+  fail(good)
+elseif bench.failures > 0 then
+  fail(('%d lines could not be measured'):format(bench.failures))
 end
 os.exit(good and 0 or 1)

@@ -16,6 +16,7 @@
 #include "qd/run.h"
 
 #define THREADS_KEPT 64
+#define ANCHORS 2 /* see push_handler */
 
 struct qd_call *qd_call_new(struct qd_daemon *daemon, struct qd_generation *generation, const struct qd_method *method)
 {
@@ -324,23 +325,30 @@ void qd_call_resume(struct qd_call *call, int arguments)
     daemon->running = call;
     status = qd_run_resume(call->generation, call->thread, arguments, &results);
     daemon->running = outer;
+    /* When a coroutine ends, everything on its stack counts as its results. */
+    if (status == LUA_OK && call->method)
+        results -= ANCHORS;
     settle(call, status, results);
 }
 
-/* (call): the handler and its arguments on the coroutine. Protected, on the coroutine. */
+/* (call): the handler and its arguments on the coroutine. Protected, on the coroutine. Below them, for as long as the call lasts, stand the values that
+ * the call points to (ANCHORS), so that none is collected before the call has ended. */
 static int push_handler(lua_State *L)
 {
     struct qd_call *call = lua_touserdata(L, 1);
-    int arguments = 1;
+    bool with_payload = call->method->payload != QD_NEED_NONE;
 
     lua_settop(L, 0);
-    lua_rawgeti(L, LUA_REGISTRYINDEX, call->method->handler);
     qd_push_call(L, call);
-    if (call->method->payload != QD_NEED_NONE) {
+    if (with_payload)
         call->untrusted = qd_push_untrusted(L, call);
-        arguments++;
-    }
-    return arguments + 1;
+    else
+        lua_pushnil(L);
+    lua_rawgeti(L, LUA_REGISTRYINDEX, call->method->handler);
+    lua_pushvalue(L, 1);
+    if (with_payload)
+        lua_pushvalue(L, 2);
+    return lua_gettop(L);
 }
 
 /* Sets a thread up by a protected function that returns what is to be called and its arguments. */
@@ -375,7 +383,7 @@ void qd_call_start(struct qd_call *call)
     if (prepare(call, push_handler, call) < 0)
         give_up(call);
     else
-        qd_call_resume(call, lua_gettop(call->thread) - 1);
+        qd_call_resume(call, lua_gettop(call->thread) - ANCHORS - 1);
 }
 
 struct task {

@@ -20,6 +20,7 @@
 #define FILE_MAX (1u << 20)
 #define FILES_MAX 4096
 #define DEPTH_MAX 4
+#define GC_PAUSE 600 /* percent: nearly everything a call makes dies with it, so a collection can wait until the state has grown sixfold */
 
 /* What a load carries along; the state finds it in the registry. */
 struct load {
@@ -326,6 +327,7 @@ static struct qd_generation *generation_new(void)
     }
     *(struct qd_generation **)lua_getextraspace(generation->L) = generation;
     qd_run_watch(generation->L);
+    lua_gc(generation->L, LUA_GCINC, GC_PAUSE, 0, 0);
     generation->script_deadline_ns = uv_hrtime() + QD_LOAD_MILLISECONDS * UINT64_C(1000000);
     return generation;
 }

@@ -12,6 +12,11 @@
  * is tried again after as many more, not after every commit. */
 #define CHECKPOINT_PAGES 1000
 
+/* An update leaves the row, and so its place, as it is. */
+static const char upsert_text[] = "INSERT INTO attribute (object, kind, name, type, value)"
+                                  " VALUES (?1, ?2, ?3, ?4, ?5) ON CONFLICT (object, kind, name)"
+                                  " DO UPDATE SET type = excluded.type, value = excluded.value";
+
 static const char *const statement_texts[QD_STORE_STATEMENTS] = {
     [QD_STORE_BEGIN] = "BEGIN IMMEDIATE",
     [QD_STORE_COMMIT] = "COMMIT",
@@ -20,11 +25,7 @@ static const char *const statement_texts[QD_STORE_STATEMENTS] = {
     [QD_STORE_OBJECT_REMOVE] = "DELETE FROM object WHERE id = ?1",
     [QD_STORE_QUBE_INSERT] =
         "INSERT INTO qube (object, qid, uuid, name, class_name) VALUES (?1, ?2, ?3, ?4, ?5)",
-    /* An update leaves the row, and so its place, as it is. */
-    [QD_STORE_ATTRIBUTE_UPSERT] =
-        "INSERT INTO attribute (object, kind, name, type, value) VALUES (?1, ?2, ?3, ?4, ?5)"
-        " ON CONFLICT (object, kind, name)"
-        " DO UPDATE SET type = excluded.type, value = excluded.value",
+    [QD_STORE_ATTRIBUTE_UPSERT] = upsert_text,
     [QD_STORE_ATTRIBUTE_REMOVE] = "DELETE FROM attribute WHERE object = ?1 AND kind = ?2 AND name = ?3",
 };
 

@@ -8,19 +8,22 @@
 
 #include <fnmatch.h>
 #include <libvirt/virterror.h>
+#include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
 
-/* Written by qd_virt_open(), before its workers exist. */
 static char blocks[1024];
+static pthread_mutex_t mutex = PTHREAD_MUTEX_INITIALIZER; /* a lost worker of an earlier virt may still look */
 
 void qd_virt_block_read(void)
 {
     const char *value = getenv("QD_TEST_VIRT_BLOCK");
 
+    pthread_mutex_lock(&mutex);
     snprintf(blocks, sizeof(blocks), "%s", value ? value : "");
+    pthread_mutex_unlock(&mutex);
 }
 
 const char *qd_virt_block_op_name(enum qd_virt_op op)
@@ -69,7 +72,9 @@ void qd_virt_block_wait(const char *op, virConnectPtr conn, const char *uuid, co
 {
     char copy[sizeof(blocks)], name[256] = "", *rest = NULL;
 
+    pthread_mutex_lock(&mutex);
     memcpy(copy, blocks, sizeof(copy));
+    pthread_mutex_unlock(&mutex);
     for (char *entry = strtok_r(copy, ",", &rest); entry; entry = strtok_r(NULL, ",", &rest)) {
         char entry_op[32], pattern[256];
         double seconds;

@@ -1,8 +1,9 @@
-// SPDX-License-Identifier: GPL-2.0-or-later
-
-// qubesd-query: makes one call of qubesd from the command line. Words and standard input become a request,
-// the answer goes to standard output byte for byte. docs/man/qubesd-query.1 is the contract; options and exit
-// codes are the reference client's, since qrexec services and admins' scripts rely on them.
+/* SPDX-License-Identifier: GPL-2.0-or-later
+ *
+ * qubesd-query: makes one call of qubesd from the command line. Words and standard input become a request,
+ * the answer goes to standard output byte for byte. docs/man/qubesd-query.1 is the contract; options and exit
+ * codes are the reference client's, since qrexec services and admins' scripts rely on them.
+ */
 
 #define _GNU_SOURCE 1
 
@@ -10,11 +11,9 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <getopt.h>
-#include <limits.h>
 #include <poll.h>
 #include <signal.h>
 #include <stdbool.h>
-#include <stddef.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -37,14 +36,14 @@ struct options {
     bool fail;
     bool single_line;
     bool null;
-    size_t max_bytes; // already resolved to the default of the mode
+    size_t max_bytes; /* already resolved to the default of the mode */
     const char *src;
     const char *method;
     const char *dest;
     const char *arg;
 };
 
-// --- command line
+/* ---- command line ---- */
 
 static const char usage_text[] = "usage: qubesd-query [OPTION]... SRC METHOD DEST [ARG]\n";
 
@@ -64,10 +63,10 @@ static const char help_text[] =
     "Exit status: 0 when the call was made, 1 when it could not be, 2 for a wrong command\n"
     "line or payload. With --fail: 0 OK, 1 events or no answer, 2 an error of the daemon.\n";
 
-// Both return what the process exits with, so that a caller can say `return usage_error(…)`.
+/* Both return what the process exits with, so that a caller can say `return usage_error(…)`. */
 static int usage_error(void)
 {
-    (void)fputs(usage_text, stderr); // nowhere left to report a failure
+    (void)fputs(usage_text, stderr); /* nowhere left to report a failure */
     return EXIT_USAGE;
 }
 
@@ -114,7 +113,7 @@ static int assign_words(char *const words[], size_t count, struct options *opts)
     return 0;
 }
 
-// Returns -1 when the call shall be made, else the exit status.
+/* Returns -1 when the call shall be made, else the exit status. */
 static int parse_command_line(int argc, char *argv[], struct options *ret_opts)
 {
     enum { OPT_FAIL = 256, OPT_MAX_BYTES, OPT_NULL, OPT_SINGLE_LINE };
@@ -130,11 +129,11 @@ static int parse_command_line(int argc, char *argv[], struct options *ret_opts)
     };
     struct options opts = {.socket = default_socket};
     const char *max_bytes = NULL;
-    char *words[5] = {NULL}; // one more than allowed, to name the first that is too many
+    char *words[5] = {NULL}; /* one more than allowed, to name the first that is too many */
     size_t count = 0;
     int c;
 
-    // The leading '-' hands over words in order, so options may follow them whatever POSIXLY_CORRECT says.
+    /* The leading '-' hands over words in order, so options may follow them whatever POSIXLY_CORRECT says. */
     while ((c = getopt_long(argc, argv, "-c:eh", long_options, NULL)) != -1) {
         switch (c) {
         case 1:
@@ -177,7 +176,7 @@ static int parse_command_line(int argc, char *argv[], struct options *ret_opts)
     return -1;
 }
 
-// --- bytes in and out
+/* ---- bytes in and out ---- */
 
 static int wait_for(int fd, short events)
 {
@@ -189,7 +188,8 @@ static int wait_for(int fd, short events)
     return 0;
 }
 
-// Whoever started us may have left its descriptors non-blocking, hence the waiting here and in write_all().
+/* Whoever started us may have left its descriptors non-blocking, hence the waiting here and in write_all().
+ */
 static ssize_t read_some(int fd, char *buf, size_t size)
 {
     for (;;) {
@@ -234,15 +234,15 @@ static int write_output(const char *buf, size_t size)
     return r;
 }
 
-// --- payload
+/* ---- payload ---- */
 
-// The functions that read the payload say what is wrong with it themselves. -EINVAL: it is not acceptable;
-// any other error: it could not be read. buf has room for max + 1 bytes.
+/* The functions that read the payload say what is wrong with it themselves. -EINVAL: it is not acceptable;
+ * any other error: it could not be read. buf has room for max + 1 bytes. */
 
 static int read_line(char *buf, size_t max, size_t *ret_size)
 {
     for (size_t size = 0; size < max; size++) {
-        // One byte at a time: what follows the line belongs to whoever reads standard input next.
+        /* One byte at a time: what follows the line belongs to whoever reads standard input next. */
         ssize_t n = read_some(STDIN_FILENO, &buf[size], 1);
         if (n < 0) {
             warnx("standard input: %s", strerror((int)-n));
@@ -295,9 +295,9 @@ static int read_payload(const struct options *opts, char *buf, size_t *ret_size)
     return read_all(buf, opts->max_bytes, ret_size);
 }
 
-// --- request
+/* ---- request ---- */
 
-// A space would shift the fields of the request: a qube's name put into ARG must not become its source.
+/* A space would shift the fields of the request: a qube's name put into ARG must not become its source. */
 static int check_word(const char *what, const char *word, bool spaces)
 {
     for (const char *p = word; *p != '\0'; p++) {
@@ -309,7 +309,7 @@ static int check_word(const char *what, const char *word, bool spaces)
     return 0;
 }
 
-// The caller frees the request.
+/* The caller frees the request. */
 static int build_request(const struct options *opts, const char *payload, size_t payload_size,
                          char **ret_request, size_t *ret_size)
 {
@@ -323,7 +323,8 @@ static int build_request(const struct options *opts, const char *payload, size_t
         warnx("out of memory");
         return -ENOMEM;
     }
-    size_t header_size = (size_t)length + 1; // the NUL that ends the string ends the header on the wire, too
+    /* The NUL that ends the string ends the header on the wire, too. */
+    size_t header_size = (size_t)length + 1;
     char *request = realloc(header, header_size + payload_size);
     if (request == NULL) {
         free(header);
@@ -337,14 +338,14 @@ static int build_request(const struct options *opts, const char *payload, size_t
     return 0;
 }
 
-// --- the call
+/* ---- the call ---- */
 
 static int connect_to(const char *path, int *ret_fd)
 {
     struct sockaddr_un addr = {.sun_family = AF_UNIX};
     size_t length = strlen(path);
     if (length == 0)
-        return -ENOENT; // an empty sun_path would mean an abstract socket
+        return -ENOENT; /* an empty sun_path would mean an abstract socket */
     if (length >= sizeof(addr.sun_path))
         return -ENAMETOOLONG;
     memcpy(addr.sun_path, path, length);
@@ -371,8 +372,8 @@ static int send_request(int sock, const char *request, size_t size)
     return r;
 }
 
-// Waits for the next event, but no longer than somebody reads our output: a stream whose reader has left
-// would else keep its connection until the next event, which may never come.
+/* Waits for the next event, but no longer than somebody reads our output: a stream whose reader has left
+ * would else keep its connection until the next event, which may never come. */
 static int wait_for_event(int sock)
 {
     struct pollfd pfds[] = {
@@ -392,15 +393,15 @@ static int wait_for_event(int sock)
     return 0;
 }
 
-// The kind of an answer is the digit that it begins with, or says why there is none.
+/* The kind of an answer is the digit that it begins with, or says why there is none. */
 enum {
     KIND_EVENTS = 1,
-    KIND_NONE = -1,    // there was no answer
-    KIND_FOREIGN = -2, // it was not one of qubesd
+    KIND_NONE = -1,    /* there was no answer */
+    KIND_FOREIGN = -2, /* it was not qubesd's */
 };
 
-// Copies the answer to standard output, piece by piece as it arrives. Says itself what went wrong, unless
-// that is KIND_NONE.
+/* Copies the answer to standard output, piece by piece as it arrives. Says itself what went wrong, unless
+ * that is KIND_NONE. */
 static int relay_answer(int sock, int *ret_kind)
 {
     static char buf[ANSWER_CHUNK];
@@ -439,8 +440,8 @@ static int call(const char *path, const char *request, size_t size, int *ret_kin
         warnx("%s: %s", path, strerror(-r));
         return r;
     }
-    // A daemon that refuses the request before it is complete may have said why, so its answer is read
-    // anyway.
+    /* A daemon that refuses the request before it is complete may have said why, so its answer is read
+     * anyway. */
     int sent = send_request(sock, request, size);
     int kind = KIND_NONE;
     r = relay_answer(sock, &kind);
@@ -457,7 +458,7 @@ static int call(const char *path, const char *request, size_t size, int *ret_kin
     return 0;
 }
 
-// --- main
+/* ---- main ---- */
 
 static void end_by_signal(int signo)
 {
@@ -468,8 +469,8 @@ static void end_by_signal(int signo)
     _exit(EXIT_FAILURE);
 }
 
-// A call that is interrupted has failed, and says so with its exit status rather than by dying of the signal.
-// Signals that our starter had ignored (a background job of a script) stay ignored.
+/* A call that is interrupted has failed, and says so with its exit status rather than by dying of the signal.
+ * Signals that our starter had ignored (a background job of a script) stay ignored. */
 static int catch_signals(void)
 {
     static const int signals[] = {SIGINT, SIGTERM};
@@ -486,12 +487,12 @@ static int catch_signals(void)
 
 static int prepare_process(void)
 {
-    // No call is made whose answer would be lost, and no socket of ours shall become standard output.
+    /* No call is made whose answer would be lost, and no socket of ours shall become standard output. */
     if (fcntl(STDOUT_FILENO, F_GETFD) < 0) {
         warn("standard output");
         return -errno;
     }
-    // A reader that leaves is an error to report, not a death by SIGPIPE.
+    /* A reader that leaves is an error to report, not a death by SIGPIPE. */
     if (signal(SIGPIPE, SIG_IGN) == SIG_ERR) {
         warn("signal");
         return -errno;

@@ -57,9 +57,9 @@ function reads.run(bench)
   for _, method in ipairs(METHODS) do
     for _, size in ipairs(SIZES) do
       local what = ('%s, %s qubes'):format(method.name, report.number(size))
-      if bench.selected(what) then
+      bench.line(what, function()
         reads.beside_bare(bench, what, bench.estate(size), method, method.goal(size))
-      end
+      end)
     end
   end
 end

@@ -43,12 +43,9 @@ local function a_qube(what, with, without, goal)
   }
 end
 
-function startup.run(bench)
+local function compare(bench)
   local what_start, what_memory = 'start-up, 10,000 qubes', 'resident memory, 10,000 qubes'
   local what_after = what_memory .. ', after calls'
-  if not (bench.selected(what_start) or bench.selected(what_memory) or bench.selected(what_after)) then
-    return
-  end
   local name = bench.estate(SIZE).name
   bench.release(name)
   local empty, empty_seconds, empty_kib = start_often(bench, 'empty')
@@ -61,6 +58,10 @@ function startup.run(bench)
   a_qube(what_after, after_load(bench, full), after_load(bench, empty), nil)
   daemon.stop(full)
   daemon.stop(empty)
+end
+
+function startup.run(bench)
+  bench.line('start-up and resident memory, 10,000 qubes', function() compare(bench) end)
 end
 
 return startup

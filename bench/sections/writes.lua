@@ -47,9 +47,6 @@ end
 
 local function compare(bench, connections, fsync_goal)
   local what_small, what_large = label(connections, SMALL), label(connections, LARGE)
-  if not bench.selected(what_small) and not bench.selected(what_large) then
-    return
-  end
   local small, large = bench.estate(SMALL), bench.estate(LARGE)
   check(small)
   process.run('sync', {}, 120) -- what building the estates left to write isn't part of this
@@ -76,11 +73,7 @@ local function compare(bench, connections, fsync_goal)
 end
 
 -- Whether a commit is an fsync, asked of the kernel.
-local function with_strace(bench)
-  local what = 'fsyncs seen by strace, 64 connections'
-  if not bench.strace or not bench.selected(what) then
-    return
-  end
+local function with_strace(bench, what)
   local target, trace = bench.estate(SMALL), bench.root .. '/strace'
   local tracer = process.spawn('strace', { '-f', '-qq', '-e', 'trace=fsync,fdatasync', '-o', trace, '-p', target.pid },
     { stderr = trace .. '.log' })
@@ -100,9 +93,11 @@ local function with_strace(bench)
 end
 
 function writes.run(bench)
-  compare(bench, 1, nil)
-  compare(bench, 64, 10)
-  with_strace(bench)
+  bench.line('property.Set, 1 connection', function() compare(bench, 1, nil) end)
+  bench.line('property.Set, 64 connections', function() compare(bench, 64, 10) end)
+  if bench.strace then
+    bench.line('fsyncs seen by strace, 64 connections', function(what) with_strace(bench, what) end)
+  end
 end
 
 return writes

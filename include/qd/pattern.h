@@ -17,7 +17,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#define QD_PATTERN_STEPS 1000000    /* default of one call of a string function: a few milliseconds */
+#define QD_PATTERN_STEPS 1000000    /* default of one call of a string function: ten milliseconds */
 #define QD_PATTERN_CAPTURES_MAX 32  /* as in stock Lua */
 #define QD_PATTERN_DEPTH_MAX 200    /* nested quantifiers and captures, as in stock Lua */
 #define QD_PATTERN_BYTES_PER_STEP 8 /* of sets and back references: a longer one costs more */

@@ -24,6 +24,9 @@ local function template_of(self, request, is_disposable)
   if is_disposable and not template.template_for_dispvms then
     raise('QubesValueError', template.name .. ' is no template for disposables')
   end
+  if is_disposable and select(2, template:get('kernel')) then
+    raise('QubesValueError', template.name .. ' has no kernel, and there is no default one')
+  end
   return template
 end
 

@@ -10,7 +10,8 @@ AppVM:property('template', { type = 'vm', stage = 4, class = 'TemplateVM', doc =
 
 AppVM:property('icon', { computed = true,
   default = function(self)
-    if self.template_for_dispvms then return 'templatevm-' .. self.label.name end
+    local label = self.template_for_dispvms and self.label
+    if label then return 'templatevm-' .. label.name end
     return self:base_icon()
   end,
   doc = 'The name of the icon that stands for the qube, by its class and label.' })

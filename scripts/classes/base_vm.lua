@@ -29,7 +29,8 @@ local ICONS = { DispVM = 'dispvm-', StandaloneVM = 'standalonevm-', RemoteVM = '
 
 local function icon(self)
   local _, label = core.get(self, 'property', 'label')
-  label = label and labels.name_of(label) or ''
+  if not label then return nil, true end
+  label = labels.name_of(label)
   local class_name = core.class(self)
   if class_name == 'TemplateVM' then return 'templatevm-' .. label end
   local _, service = core.get(self, 'feature', 'servicevm')

@@ -49,9 +49,9 @@ function core_hooks.load()
   if not has('label') then add_labels() end
   if not has('pool') then add_pools() end
   if not core.qube(0) then
-    local kernel = newest_kernel()
+    local kernel = newest_kernel() or '' -- none in dom0: qubes boot their own
     add_dom0()
-    if kernel then core.set(core.app(), 'property', 'default_kernel', kernel) end
+    core.set(core.app(), 'property', 'default_kernel', kernel)
   end
   for _, qube in ipairs(views.qubes()) do
     if not qube:is_a('QubesVM') then core.set_power(qube, 'Running', qube.klass == 'AdminVM' and 0 or -1) end

@@ -35,15 +35,16 @@ local function is_networked(self)
   return self.provides_network or self.netvm ~= nil
 end
 
--- Addresses come from the netvm, so there are none from one that provides no network: dom0, set as the global default.
-local function has_address(self)
+-- Addresses come from the netvm, so with one that provides none (dom0, as the global default) they are unset.
+local function lacks_address(self)
   local netvm = self.netvm
-  if netvm then return network.is_networked_class(netvm) end
-  return self.provides_network
+  if netvm then return not network.is_networked_class(netvm), true end
+  return not self.provides_network, nil
 end
 
 local function default_ip(self)
-  if not has_address(self) then return nil end
+  local lacks, unset = lacks_address(self)
+  if lacks then return nil, unset end
   local number, prefix = number_of(self)
   return addresses.for_number(prefix, number)
 end
@@ -53,7 +54,9 @@ local function has_ipv6(self)
 end
 
 local function default_ip6(self)
-  if not has_address(self) or not has_ipv6(self) then return nil end
+  local lacks, unset = lacks_address(self)
+  if not is_networked(self) or not has_ipv6(self) then return nil end
+  if lacks then return nil, unset end
   local number, _, group = number_of(self)
   return addresses.for_number6(group, number)
 end
@@ -69,37 +72,56 @@ local function faked(self, feature)
 end
 
 local function visible_ip(self)
-  return faked(self, 'net.fake-ip') or self.ip
+  local fake = faked(self, 'net.fake-ip')
+  if fake then return fake end
+  return self:get('ip')
 end
 
 local function gateway(self)
-  return self.provides_network and visible_ip(self) or nil
+  if not self.provides_network then return nil end
+  return visible_ip(self)
 end
+
+-- What the netvm says of itself, by a property or a method of it; unset when it is no provider.
+local function of_netvm(self, ask)
+  local netvm = self.netvm
+  if not netvm then return nil end
+  if not network.is_networked_class(netvm) then return nil, true end
+  return ask(netvm)
+end
+
+local function gateway_of(netvm) return netvm:get('gateway') end
+
+local function gateway6_of(netvm) return netvm:get('gateway6') end
+
+local function netmask_of(netvm) return netvm:netmask() end
 
 NetVMMixin:property('visible_ip', { computed = true, default = visible_ip,
   doc = 'The IPv4 address that the qube believes to have: its own, or the feature net.fake-ip.' })
 
-NetVMMixin:property('visible_ip6', { computed = true, default = function(self) return self.ip6 end,
+NetVMMixin:property('visible_ip6', { computed = true, default = function(self) return self:get('ip6') end,
   doc = 'The IPv6 address that the qube believes to have.' })
 
 NetVMMixin:property('visible_gateway', { computed = true,
   default = function(self)
-    local netvm = self.netvm
-    return faked(self, 'net.fake-gateway') or (netvm and netvm.gateway)
+    local fake = faked(self, 'net.fake-gateway')
+    if fake then return fake end
+    return of_netvm(self, gateway_of)
   end,
   doc = 'The IPv4 gateway that the qube is told to use: that of its netvm, or the feature net.fake-gateway.' })
 
 NetVMMixin:property('visible_gateway6', { computed = true,
   default = function(self)
-    local netvm = self.netvm
-    return netvm and has_ipv6(self) and netvm.gateway6 or nil
+    if not has_ipv6(self) then return nil end
+    return of_netvm(self, gateway6_of)
   end,
   doc = 'The IPv6 gateway that the qube is told to use.' })
 
 NetVMMixin:property('visible_netmask', { computed = true,
   default = function(self)
-    local netvm = self.netvm
-    return faked(self, 'net.fake-netmask') or (netvm and netvm.netmask and netvm:netmask())
+    local fake = faked(self, 'net.fake-netmask')
+    if fake then return fake end
+    return of_netvm(self, netmask_of)
   end,
   doc = 'The network mask that the qube is told to use: that of its netvm, or the feature net.fake-netmask.' })
 
@@ -107,7 +129,10 @@ NetVMMixin:property('gateway', { computed = true, default = gateway,
   doc = 'The IPv4 gateway of the qubes that get their network from this one.' })
 
 NetVMMixin:property('gateway6', { computed = true,
-  default = function(self) return self.provides_network and has_ipv6(self) and self.ip6 or nil end,
+  default = function(self)
+    if not has_ipv6(self) or not self.provides_network then return nil end
+    return self:get('ip6')
+  end,
   doc = 'The IPv6 gateway of the qubes that get their network from this one.' })
 
 NetVMMixin:property('dns', { computed = true,

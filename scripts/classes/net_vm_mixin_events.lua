@@ -88,7 +88,7 @@ end
 -- Changing addresses
 
 local function on_ip(self, _, info)
-  if info.newvalue == info.oldvalue then return end
+  if (info.newvalue or none) == (info.oldvalue or none) then return end
   if self.provides_network then tell_of(self, 'gateway') end
   tell_of(self, 'visible_ip')
   tell_clients_of(self, 'visible_gateway')

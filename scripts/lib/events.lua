@@ -27,6 +27,13 @@ local function internal(event)
     or event:sub(1, 12) == 'device-list:' or event:sub(1, 21) == 'device-list-attached:'
 end
 
+-- Events that tell of an attempt rather than of a change: subscribers get them even when the call then fails and its changes are taken back.
+local FAILURES = { ['domain-start-failed'] = true, ['domain-shutdown-failed'] = true }
+
+local function is_attempt(event)
+  return FAILURES[event] or event:sub(1, 26) == 'domain-feature-pre-delete:'
+end
+
 -- Fires an event. Answers the array of what handlers returned, or nil when none returned anything.
 function events.fire(object, event, info, pre)
   local in_creation = creating_qid ~= nil and core_qid(object) == creating_qid
@@ -46,7 +53,7 @@ function events.fire(object, event, info, pre)
     end
   end
   if not pre and seen then
-    core_publish(object, event, info, event:sub(1, 26) == 'domain-feature-pre-delete:')
+    core_publish(object, event, info, is_attempt(event))
   end
   return effects
 end

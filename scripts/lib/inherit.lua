@@ -1,5 +1,5 @@
 -- SPDX-License-Identifier: GPL-2.0-or-later
--- Defaults that come from elsewhere: the template, or a global property. Registers nothing.
+-- Defaults that come from elsewhere: the template, or a global property. A default is unset where its source is. Registers nothing.
 
 local inherit = {}
 
@@ -8,7 +8,7 @@ function inherit.from_template(name, fallback)
   local compute = type(fallback) == 'function' and fallback
   return function(self)
     local template = self.template
-    if template then return template[name] end
+    if template then return template:get(name) end
     if compute then return compute(self) end
     return fallback
   end
@@ -18,7 +18,7 @@ local core_app = core.app
 
 -- The value of a global property.
 function inherit.from_app(name)
-  return function() return core_app()[name] end
+  return function() return core_app():get(name) end
 end
 
 return inherit

@@ -21,12 +21,13 @@ end
 
 -- The default options of a qube's kernel: those of the template, those that came with the kernel, or the built-in ones.
 function kernels.default_options(qube)
-  local kernel = qube.kernel
+  local kernel, unset = qube:get('kernel')
+  if unset then return nil, true end
   if not kernel or kernel == '' then return '' end
   local pci = qube:has_pci_devices()
   if not pci then
     local template = qube.template
-    if template then return template.kernelopts end
+    if template then return template:get('kernelopts') end
   end
   -- core.kernel_text: what the core read of that file when it last looked, so that a default never waits
   local text = core.kernel_text and core.kernel_text(kernel, pci and 'default-kernelopts-pci.txt' or 'default-kernelopts-nopci.txt')

@@ -166,7 +166,8 @@ static void test_steps_bound_the_work(void **state)
         repeat("a*", 30, "b"),
         repeat(".-", 20, "c"),
         repeat("(a+)", 10, "%1c"),
-        repeat("[", 60000, "]*c"), /* a long set for each byte */
+        repeat("[", 60000, "]*c"),   /* a long set at each place */
+        repeat("[^x", 20000, "]*c"), /* and for each byte */
         repeat("(.*)%1", 1, "%1c"),
         repeat(".-%f[^b]", 2, ""),
         repeat(".-%ba(", 3, ""),

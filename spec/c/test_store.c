@@ -299,6 +299,13 @@ static void test_too_late(void **state)
 }
 
 #ifdef QD_TESTING
+static void wait_for_failure(struct fixture *fixture)
+{
+    fixture->in_committed = NULL;
+    for (int i = 0; qd_store_counters(fixture->store).failures < 1 && i < 1000; i++)
+        uv_sleep(5);
+}
+
 static void submit_four(struct fixture *fixture)
 {
     fixture->in_failed = NULL;
@@ -310,7 +317,7 @@ static void test_failed_batch(void **state)
     struct fixture *fixture = *state;
 
     setenv("QD_TEST_STORE_FAIL", "1", 1);
-    setenv("QD_TEST_STORE_DELAY_MS", "100", 1);
+    setenv("QD_TEST_STORE_DELAY_MS", "300", 1);
     open_store(fixture);
     start_store(fixture);
     fixture->in_failed = submit_four;
@@ -319,7 +326,7 @@ static void test_failed_batch(void **state)
     uv_sleep(50); /* in the commit */
     qd_store_submit(fixture->store, txn_numbered(2));
     uv_run(&fixture->loop, UV_RUN_NOWAIT);
-    uv_sleep(200); /* the commit has failed, the loop does not know yet */
+    wait_for_failure(fixture); /* the loop does not know yet */
     qd_store_submit(fixture->store, txn_numbered(3));
     stop_store(fixture);
     assert_record(fixture, "failed 1 2 3 committed 4 ");
@@ -351,20 +358,13 @@ static void submit_batch(struct fixture *fixture, int number)
     qd_store_submit(fixture->store, txn);
 }
 
-static void wait_for_failure(struct fixture *fixture)
-{
-    fixture->in_committed = NULL;
-    for (int i = 0; qd_store_counters(fixture->store).failures < 1 && i < 1000; i++)
-        uv_sleep(5);
-}
-
 /* What a committed callback submits before the loop has heard of a failure rests on it like the rest. */
 static void test_failure_behind_success(void **state)
 {
     struct fixture *fixture = *state;
 
     setenv("QD_TEST_STORE_FAIL", "2", 1);
-    setenv("QD_TEST_STORE_DELAY_MS", "100", 1);
+    setenv("QD_TEST_STORE_DELAY_MS", "300", 1);
     open_store(fixture);
     start_store(fixture);
     fixture->in_failed = submit_four;
@@ -387,7 +387,7 @@ static void test_answers_in_order(void **state)
     struct fixture *fixture = *state;
 
     setenv("QD_TEST_STORE_FAIL", "3", 1);
-    setenv("QD_TEST_STORE_DELAY_MS", "50", 1);
+    setenv("QD_TEST_STORE_DELAY_MS", "200", 1);
     open_store(fixture);
     start_store(fixture);
     fixture->in_committed = wait_for_failure;

@@ -121,6 +121,7 @@ local function model_primitives(world)
   function core.is_object(value) return type(value) == 'table' and data[value] ~= nil end
   function core.is_app(value) return value == world.app end
   function core.qubes() return sorted_qubes(world) end
+  function core.all_qubes() return sorted_qubes(world) end -- in the core a word for all, which filters and core.format understand
 
   function core.qube(key)
     if type(key) == 'string' and key:sub(1, 5) ~= 'uuid:' then return world.by_name[key] end

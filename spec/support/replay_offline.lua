@@ -88,7 +88,10 @@ local function same_answer(method, want, got)
 end
 
 local function aftermath(world, record, events)
-  if record.answer[1] ~= '-' or is_read(record.method) then return end
+  -- These are checked after they were set, so the reference keeps what it refused.
+  local late = record.arg:find('^custom%-persist%.') or record.arg:find('^vm%-config%.')
+  local refused_late = record.answer[1] == '2' and record.method == 'admin.vm.feature.Set' and late and events ~= ''
+  if not refused_late and (record.answer[1] ~= '-' or is_read(record.method)) then return end
   local core = world.core
   if record.method == 'admin.property.Set' and events ~= '' then
     core.set(world.app, 'property', record.arg, core.qube(record.payload) or record.payload)
@@ -96,8 +99,20 @@ local function aftermath(world, record, events)
       local kind, tag = event[2]:match('^domain%-tag%-(%a+):(.*)$')
       if kind == 'delete' then core.unset(core.qube(event[1]), 'tag', tag) end
     end
+  elseif record.method == 'admin.vm.feature.Set' and events ~= '' and core.qube(record.dest) then
+    core.set(core.qube(record.dest), 'feature', record.arg, record.payload)
   elseif record.method == 'admin.vm.tag.Set' and record.arg:find('^created%-by%-') and core.qube(record.dest) then
     core.set(core.qube(record.dest), 'tag', record.arg, true)
+  end
+end
+
+-- The lines of one answer that the other has not.
+local function print_lines(word, answer, other)
+  local known = {}
+  for line in ((other[1] == answer[1] and other[2] or '') .. '\n'):gmatch('([^\n]*)\n') do known[line] = true end
+  print(('    %s %s'):format(word, answer[1]))
+  for line in ((answer[2] or '') .. '\n'):gmatch('([^\n]*)\n') do
+    if not known[line] then print('      ' .. line) end
   end
 end
 
@@ -130,8 +145,9 @@ local function replay(path)
         shown = shown + 1
         print(('%s:%d: %s %s+%s %s %q'):format(path, number, record.src, record.method, record.arg, record.dest, record.payload))
         if not same then
-          print('    want ' .. table.concat(record.answer, ' '))
-          print('    got  ' .. table.concat(got, ' ') .. (not ok and result.class and ': ' .. tostring(result.message) or ''))
+          print_lines('want', record.answer, got)
+          print_lines('got ', got, record.answer)
+          if not ok and result.class then print('      ' .. tostring(result.message)) end
         end
         if not same_events then print('    events want\n      ' .. want_events .. '\n    events got\n      ' .. got_events) end
       end

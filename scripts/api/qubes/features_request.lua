@@ -6,6 +6,9 @@ local LETTERS = 'abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789'
 
 -- The entries of the caller's QubesDB below `prefix`, by the rest of their paths; values have only the bytes of `allowed`.
 local function requested(call, prefix, allowed)
+  if not core.qubesdb_list then
+    raise('QubesException', 'there is no QubesDB here')
+  end
   local features = {}
   for path, untrusted_value in pairs(core.qubesdb_list(call.src, prefix)) do
     features[path:sub(#prefix + 1)] = untrusted_value:matches_ascii(allowed)

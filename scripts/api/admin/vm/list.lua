@@ -6,6 +6,6 @@ method('admin.vm.List', {
   filters = 'qubes',
   doc = 'The qubes that the caller may see, a line each: "NAME class=CLASS state=STATE uuid=UUID". With another destination than dom0: that one only.',
 }, function(call)
-  local qubes = call.dest.klass == 'AdminVM' and core.qubes() or { call.dest }
+  local qubes = call.dest.klass == 'AdminVM' and core.all_qubes() or { call.dest }
   return core.format(call:filter(qubes, {}), '{name} class={class} state={state} uuid={uuid}\n')
 end)
