@@ -345,39 +345,87 @@ static int set_power(lua_State *L)
     return luaL_argerror(L, 2, "not a power state");
 }
 
-/* A field of core.format's lines; how much it took of the template. */
-static size_t format_field(lua_State *L, luaL_Buffer *buffer, const char *field, const struct qd_object *object)
+/* A template of core.format, cut into literals and fields. */
+enum field { FIELD_LITERAL, FIELD_NAME, FIELD_CLASS, FIELD_STATE, FIELD_UUID, FIELD_QID };
+
+#define PIECES_MAX 32
+
+struct piece {
+    enum field field;
+    const char *literal;
+    size_t size;
+};
+
+static enum field field_named(lua_State *L, const char *name, size_t size)
 {
-    size_t size = strcspn(field, "}");
+    static const char *const names[] = {[FIELD_NAME] = "name", [FIELD_CLASS] = "class", [FIELD_STATE] = "state", [FIELD_UUID] = "uuid", [FIELD_QID] = "qid"};
 
-    if (size == 5 && memcmp(field, "{name", 5) == 0) {
-        luaL_addlstring(buffer, object->name->data, object->name->size);
-    } else if (size == 6 && memcmp(field, "{class", 6) == 0) {
-        luaL_addlstring(buffer, object->class_name->data, object->class_name->size);
-    } else if (size == 6 && memcmp(field, "{state", 6) == 0) {
-        luaL_addstring(buffer, qd_power_name(object->power));
-    } else if (size == 5 && memcmp(field, "{uuid", 5) == 0) {
-        luaL_addlstring(buffer, object->uuid, QD_UUID_SIZE - 1);
-    } else if (size == 4 && memcmp(field, "{qid", 4) == 0) {
-        char digits[24];
-
-        luaL_addlstring(buffer, digits, (size_t)snprintf(digits, sizeof(digits), "%lld", (long long)object->qid));
-    } else {
-        luaL_error(L, "core.format knows {name}, {class}, {state}, {uuid} and {qid}");
+    for (enum field field = FIELD_NAME; field <= FIELD_QID; field++) {
+        if (strlen(names[field]) == size && memcmp(names[field], name, size) == 0)
+            return field;
     }
-    return size + 1;
+    return luaL_error(L, "core.format knows {name}, {class}, {state}, {uuid} and {qid}");
 }
 
-static void format_line(lua_State *L, luaL_Buffer *buffer, const char *template, const struct qd_object *object)
+static size_t cut_template(lua_State *L, const char *template, struct piece *ret_pieces)
 {
-    while (*template) {
-        size_t plain = strcspn(template, "{");
+    size_t count = 0;
 
-        luaL_addlstring(buffer, template, plain);
-        template += plain;
-        if (*template == '{')
-            template += format_field(L, buffer, template, object);
+    while (*template) {
+        size_t size = strcspn(template, "{");
+
+        if (count + 2 > PIECES_MAX)
+            luaL_error(L, "core.format: more than %d fields and texts between them", PIECES_MAX);
+        if (size)
+            ret_pieces[count++] = (struct piece){FIELD_LITERAL, template, size};
+        template += size;
+        if (*template) {
+            size = strcspn(template, "}");
+            ret_pieces[count++] = (struct piece){field_named(L, template + 1, size - 1), NULL, 0};
+            template += size + (template[size] != '\0');
+        }
     }
+    return count;
+}
+
+static char *append(char *out, const char *text, size_t size)
+{
+    memcpy(out, text, size);
+    return out + size;
+}
+
+/* One line into the buffer; no field but the name and the class is longer than 40 bytes. */
+static void format_line(luaL_Buffer *buffer, const struct piece *pieces, size_t count, const struct qd_object *object)
+{
+    size_t space = object->name->size + object->class_name->size;
+    char *start, *out;
+
+    for (size_t i = 0; i < count; i++)
+        space += pieces[i].size + 40 + (pieces[i].field == FIELD_NAME ? object->name->size : 0) + (pieces[i].field == FIELD_CLASS ? object->class_name->size : 0);
+    out = start = luaL_prepbuffsize(buffer, space);
+    for (size_t i = 0; i < count; i++) {
+        switch (pieces[i].field) {
+        case FIELD_LITERAL:
+            out = append(out, pieces[i].literal, pieces[i].size);
+            break;
+        case FIELD_NAME:
+            out = append(out, object->name->data, object->name->size);
+            break;
+        case FIELD_CLASS:
+            out = append(out, object->class_name->data, object->class_name->size);
+            break;
+        case FIELD_STATE:
+            out = append(out, qd_power_name(object->power), strlen(qd_power_name(object->power)));
+            break;
+        case FIELD_UUID:
+            out = append(out, object->uuid, QD_UUID_SIZE - 1);
+            break;
+        case FIELD_QID:
+            out += snprintf(out, 24, "%lld", (long long)object->qid);
+            break;
+        }
+    }
+    luaL_addsize(buffer, (size_t)(out - start));
 }
 
 /* core.format(qubes, template): qubes is an array, or core.all_qubes. */
@@ -386,7 +434,8 @@ static int format(lua_State *L)
     struct qd_model *model = qd_check_daemon(L)->model;
     const char *template = luaL_checkstring(L, 2);
     bool all = lua_islightuserdata(L, 1) && lua_touserdata(L, 1) == qd_model_app(model);
-    size_t count = all ? qd_model_qube_count(model) : (luaL_checktype(L, 1, LUA_TTABLE), lua_rawlen(L, 1));
+    size_t count = all ? qd_model_qube_count(model) : (luaL_checktype(L, 1, LUA_TTABLE), lua_rawlen(L, 1)), piece_count;
+    struct piece pieces[PIECES_MAX];
     luaL_Buffer buffer;
 
     lua_settop(L, 2);
@@ -397,7 +446,8 @@ static int format(lua_State *L)
             lua_pop(L, 1);
         }
     }
-    luaL_buffinitsize(L, &buffer, count * 96 + 64);
+    piece_count = cut_template(L, template, pieces);
+    luaL_buffinitsize(L, &buffer, count * 96 + 512);
     for (size_t i = 0; i < count; i++) {
         struct qd_object *object;
 
@@ -409,7 +459,7 @@ static int format(lua_State *L)
             object = qd_to_object(L, -1);
             lua_pop(L, 1);
         }
-        format_line(L, &buffer, template, object);
+        format_line(&buffer, pieces, piece_count, object);
     }
     luaL_pushresult(&buffer);
     return 1;

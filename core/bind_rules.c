@@ -98,10 +98,12 @@ static void copy_library(lua_State *L, const char *name, const char *const only[
         lua_getfield(L, -1, only[i]);
         lua_setfield(L, -3, only[i]);
     }
-    for (lua_pushnil(L); !only && lua_next(L, -2);) {
-        lua_pushvalue(L, -2);
-        lua_insert(L, -2);
-        lua_settable(L, -5);
+    if (!only) {
+        for (lua_pushnil(L); lua_next(L, -2);) {
+            lua_pushvalue(L, -2);
+            lua_insert(L, -2);
+            lua_settable(L, -5);
+        }
     }
     lua_pop(L, 1);
     lua_setfield(L, -2, name);

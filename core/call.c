@@ -75,7 +75,7 @@ static int take_thread(lua_State *L)
         call->thread = lua_tothread(L, -1);
     } else {
         call->thread = lua_newthread(L);
-        qd_run_watch(call->thread);
+        lua_sethook(call->thread, NULL, 0, 0);
     }
     call->thread_ref = luaL_ref(L, LUA_REGISTRYINDEX);
     return 0;

@@ -265,5 +265,12 @@ int qd_commit_load(struct qd_daemon *daemon, char **ret_message)
 {
     struct qd_store_visitor visitor = {.qube = load_qube, .attribute = load_attribute, .context = daemon};
 
-    return qd_store_load(daemon->store, &visitor, ret_message);
+    int64_t next;
+    int r = qd_store_load(daemon->store, &visitor, ret_message);
+
+    if (r == 0)
+        r = qd_store_next_object(daemon->store, &next);
+    if (r == 0)
+        qd_model_reserve_ids(daemon->model, next);
+    return r;
 }

@@ -139,6 +139,7 @@ static int load_rule(struct load *load, const char *path, const char *shown)
     qd_budget_begin(generation, L, &budget, 0);
     r = qd_run_hook(generation, L, 0, 0);
     qd_budget_end(generation, L);
+    qd_run_watch(L);
     if (r < 0)
         return fail(load, "%s%s%s", budget.killed ? shown : "", budget.killed ? ": " : "", budget.killed ? budget.killed : budget.reason);
     return 0;
@@ -373,6 +374,7 @@ static int load_generation(const struct qd_load_options *options, bool with_rule
     free(load.message);
     SHA256End(&load.digest, load.generation->digest);
     load.generation->loading = false;
+    lua_sethook(load.generation->L, NULL, 0, 0);
     load.generation->script_deadline_ns = 0;
     *ret_generation = load.generation;
     return 0;

@@ -338,7 +338,9 @@ int main(int argc, char **argv)
     qd_log_open(daemon->config.debug);
     signal(SIGPIPE, SIG_IGN);
     qd_bind_string_set_budget(qd_budget_charge);
-    r = start(daemon);
+    r = qd_run_start_alarm();
+    if (r == 0)
+        r = start(daemon);
     if (r < 0) {
         /* Nothing was served or promised yet, and what was opened ends with the process. */
         qd_log(QD_LOG_ERROR, "not started: %s", strerror(-r));

@@ -195,6 +195,12 @@ uint64_t qd_model_version(const struct qd_model *model)
     return model->version;
 }
 
+void qd_model_reserve_ids(struct qd_model *model, int64_t next)
+{
+    if (next > model->next_id)
+        model->next_id = next;
+}
+
 struct qd_object *qd_model_app(const struct qd_model *model)
 {
     return model->app;

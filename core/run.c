@@ -3,12 +3,19 @@
 
 #include <errno.h>
 #include <lauxlib.h>
+#include <signal.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
+#include <unistd.h>
 
-#define HOOK_STEP 1000    /* instructions between two looks at the budget */
-#define SCRIPT_STEP 100000 /* and at a script's clock */
+#define HOOK_STEP 1000          /* instructions between two looks at the budget */
+#define LOAD_STEP 100000        /* and at the clock of a load */
 #define STEPS_PER_INSTRUCTION 4 /* of the pattern matcher */
+#define ALARM_SECONDS 1         /* between two looks at the clock of a script that runs */
+
+/* The coroutine that runs a script now, for the alarm. A count hook would watch a script as well, but makes every instruction of every call pay. */
+static lua_State *volatile running;
 
 static void watch(lua_State *L, lua_Debug *activation);
 
@@ -43,7 +50,34 @@ static void watch(lua_State *L, lua_Debug *activation)
 
 void qd_run_watch(lua_State *L)
 {
-    lua_sethook(L, watch, LUA_MASKCOUNT, SCRIPT_STEP);
+    lua_sethook(L, watch, LUA_MASKCOUNT, LOAD_STEP);
+}
+
+/* Interrupts the loop's thread between any two instructions; lua_sethook is made for that. From then on every instruction of the script raises. */
+static void on_alarm(int signal_number)
+{
+    lua_State *thread = running;
+    struct timespec now;
+
+    (void)signal_number;
+    if (!thread)
+        return;
+    clock_gettime(CLOCK_MONOTONIC, &now);
+    if ((uint64_t)now.tv_sec * 1000000000u + (uint64_t)now.tv_nsec > qd_generation_of(thread)->script_deadline_ns)
+        lua_sethook(thread, watch, LUA_MASKCOUNT, 1);
+}
+
+int qd_run_start_alarm(void)
+{
+    struct sigaction action = {.sa_handler = on_alarm, .sa_flags = SA_RESTART};
+    struct sigevent event = {.sigev_notify = SIGEV_THREAD_ID, .sigev_signo = SIGALRM};
+    struct itimerspec every = {.it_interval = {.tv_sec = ALARM_SECONDS}, .it_value = {.tv_sec = ALARM_SECONDS}};
+    timer_t timer;
+
+    event._sigev_un._tid = gettid();
+    if (sigaction(SIGALRM, &action, NULL) < 0 || timer_create(CLOCK_MONOTONIC, &event, &timer) < 0 || timer_settime(timer, 0, &every, NULL) < 0)
+        return -errno;
+    return 0;
 }
 
 void *qd_run_allocate(void *context, void *block, size_t old_size, size_t new_size)
@@ -104,11 +138,15 @@ int qd_run_protected(lua_State *L, int arguments, int results)
 
 int qd_run_resume(struct qd_generation *generation, lua_State *thread, int arguments, int *ret_results)
 {
+    lua_State *outer = running;
     int status;
 
     generation->script_deadline_ns = uv_hrtime() + QD_SCRIPT_MILLISECONDS * UINT64_C(1000000);
+    running = thread;
     status = lua_resume(thread, NULL, arguments, ret_results);
-    generation->script_deadline_ns = 0;
+    running = outer;
+    if (lua_gethookmask(thread))
+        lua_sethook(thread, NULL, 0, 0);
     return status;
 }
 
@@ -126,7 +164,7 @@ void qd_budget_begin(struct qd_generation *generation, lua_State *L, struct qd_b
 void qd_budget_end(struct qd_generation *generation, lua_State *L)
 {
     generation->budget = NULL;
-    qd_run_watch(L);
+    lua_sethook(L, NULL, 0, 0);
 }
 
 int qd_run_hook(struct qd_generation *generation, lua_State *L, int arguments, int results)

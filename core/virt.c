@@ -72,6 +72,7 @@ static void release_job(void *context)
 
     qd_virt_outcome_clear(&job->outcome);
     qd_virt_list_clear(&job->list);
+    qd_virt_hub_tidy(job->hub);
     qd_virt_hub_unref(job->hub);
     free(job->uuid);
     free(job->argument);

@@ -15,7 +15,8 @@
 #include <time.h>
 
 static char blocks[1024];
-static pthread_mutex_t mutex = PTHREAD_MUTEX_INITIALIZER; /* a lost worker of an earlier virt may still look */
+static pthread_mutex_t mutex =
+    PTHREAD_MUTEX_INITIALIZER; /* a lost worker of an earlier virt may still look */
 
 void qd_virt_block_read(void)
 {

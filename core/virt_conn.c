@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later
  *
- * The connection's life, on the loop's thread. One connect job at a time: they share a key, so an attempt that never
- * returns costs one worker, not one each time it is tried again.
+ * The connection's life, on the loop's thread. One connect job at a time: they share a key, so an attempt
+ * that never returns costs one worker, not one each time it is tried again.
  */
 #include "virt_private.h"
 

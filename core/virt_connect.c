@@ -145,6 +145,21 @@ static void leave(struct qd_virt_hub *hub, struct qd_virt_line *line)
     *line = (struct qd_virt_line){0};
 }
 
+void qd_virt_hub_tidy(struct qd_virt_hub *hub)
+{
+    struct qd_virt_line line = {0}, old = {0};
+
+    uv_mutex_lock(&hub->mutex);
+    if (!hub->async) {
+        line = hub->line;
+        old = hub->old;
+        hub->line = hub->old = (struct qd_virt_line){0};
+    }
+    uv_mutex_unlock(&hub->mutex);
+    leave(hub, &line);
+    leave(hub, &old);
+}
+
 /* Makes the job's connection the one whose callbacks count, or none of it. False: the attempt was given up.
  */
 static bool present(struct qd_virt_connect_job *job, struct qd_virt_line line)
@@ -237,6 +252,7 @@ void qd_virt_connect_release(void *context)
     struct qd_virt_connect_job *job = context;
 
     leave(job->hub, &job->line);
+    qd_virt_hub_tidy(job->hub);
     qd_virt_list_clear(&job->list);
     qd_virt_outcome_clear(&job->outcome);
     qd_virt_hub_unref(job->hub);

@@ -110,6 +110,9 @@ struct qd_virt_connect_job {
 virConnectPtr qd_virt_hub_use(struct qd_virt_hub *hub, uint64_t *ret_generation);
 struct qd_virt_hub *qd_virt_hub_ref(struct qd_virt_hub *hub);
 void qd_virt_hub_unref(struct qd_virt_hub *hub);
+/* On a lost worker that has returned: closes the connection when virt was closed without it. Else does
+ * nothing. */
+void qd_virt_hub_tidy(struct qd_virt_hub *hub);
 
 /* The functions of the connect job as a task of the pool. */
 void qd_virt_connect_run(void *job);

@@ -13,8 +13,7 @@
 #include <stdint.h>
 
 #define QD_STRING_SIZE_MAX (16u << 20) /* bytes of what rep, format and gsub make */
-#define QD_STRING_BYTES_PER_STEP                                                                             \
-    16 /* a plain find, and making a string, is charged to the budget at this rate */
+#define QD_STRING_BYTES_PER_STEP 16    /* for the budget, of bytes searched plainly or made */
 
 /*
  * Pushes a new table with the library, and makes it what methods of strings (`s:find()`) are looked up in;
@@ -26,8 +25,8 @@ void qd_bind_string_open(lua_State *L);
 
 /*
  * Charges the steps that the library takes. It is called before the first match of a call with `used` 0,
- * after each match, and after rep, format, gsub and a plain find have made or read a large string. It returns
- * how many steps the next match may take: UINT64_MAX for the default, QD_PATTERN_STEPS for the whole call.
+ * after each match, and for the bytes that rep, format and gsub make and a plain find reads. It returns how
+ * many steps the next match may take: UINT64_MAX for the default, QD_PATTERN_STEPS for the whole call.
  * Any other number is a limit of the caller's own, also a higher one; 0 fails the call. When a match runs out
  * of such a limit, `used` is all of it; the callback should then make sure that a pcall around the failed
  * call changes nothing. May raise.

@@ -101,6 +101,9 @@ void qd_model_free(struct qd_model *model);
 /* A number that grows with every change of any attribute, qube or power state: what is cached under it is still true. */
 uint64_t qd_model_version(const struct qd_model *model);
 
+/* No new object gets an id below `next`: what the store says, which remembers also the ids of removed ones. */
+void qd_model_reserve_ids(struct qd_model *model, int64_t next);
+
 /* Strings. _intern and _str_new return a reference of the caller's, or NULL without memory; _find_interned borrows, NULL when there is none. */
 struct qd_str *qd_model_intern(struct qd_model *model, const char *data, size_t size);
 struct qd_str *qd_model_find_interned(const struct qd_model *model, const char *data, size_t size);

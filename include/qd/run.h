@@ -27,7 +27,10 @@ uint64_t qd_budget_charge(lua_State *L, uint64_t used);
 /* The allocator of generations: counts, and refuses past the generation's or the hook's limit. */
 void *qd_run_allocate(void *context, void *block, size_t old_size, size_t new_size);
 
-/* Sets up a state or a coroutine for the limits: every one that runs scripts. */
+/* Watches a state that loads by a count hook. Whoever loads on another thread than the loop's needs this; calls are watched by the alarm. */
 void qd_run_watch(lua_State *L);
+
+/* Starts the alarm that looks after scripts that run too long (QD_SCRIPT_MILLISECONDS). Once, on the loop's thread. */
+int qd_run_start_alarm(void);
 
 #endif

@@ -1,6 +1,8 @@
 -- SPDX-License-Identifier: GPL-2.0-or-later
 -- What a caller must not learn from an answer about a qube that it may see: that there is another one, which it may not. Registers nothing.
 
+local features = import('features')
+
 local hidden = {}
 
 -- Tags that end in the name of a qube.
@@ -31,8 +33,27 @@ function hidden.feature_text(call, feature, text)
   return table.concat(shown, ' ')
 end
 
--- The value of a property as text. A qube that the caller can't see reads as none.
-function hidden.value_text(call, value)
+-- Properties that a netvm gives to a qube: the gateway's address names it as well as its name does. `fake` is a feature that stands in for the real
+-- value, `own` the property whose explicit value it is, and a qube that provides network has those that are not `foreign` without a netvm too.
+local of_network = {
+  ip = { own = 'ip' }, ip6 = { own = 'ip6' }, dns = {},
+  visible_ip = { own = 'ip', fake = 'net.fake-ip' }, visible_ip6 = { own = 'ip6' },
+  visible_gateway = { foreign = true, fake = 'net.fake-gateway' }, visible_gateway6 = { foreign = true },
+  visible_netmask = { foreign = true, fake = 'net.fake-netmask' },
+}
+
+-- Whether the property would be none if the qube had no netvm, and it has one that the caller can't see.
+local function comes_from_hidden_netvm(call, holder, name)
+  local rule = of_network[name]
+  local netvm = rule and holder.netvm
+  if not netvm or call:visible(netvm) then return false end
+  if rule.own and not holder:is_default(rule.own) then return false end
+  if rule.fake and (features.with_template(holder, rule.fake) or '') ~= '' then return false end
+  return rule.foreign or not holder.provides_network
+end
+
+-- The value of a property of `holder` as text. A qube that the caller can't see reads as none.
+function hidden.property_text(call, holder, name, value)
   if value == nil or value == none then return '' end
   if value == true then return 'True' end
   if value == false then return 'False' end
@@ -40,7 +61,7 @@ function hidden.value_text(call, value)
     return call:visible(value) and value.name or ''
   end
   if type(value) == 'table' then return value.name end -- a label
-  return tostring(value)
+  return comes_from_hidden_netvm(call, holder, name) and '' or tostring(value)
 end
 
 -- Refuses what only a hidden qube stands against, with the words that the core has for a denial.

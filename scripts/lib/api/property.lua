@@ -31,7 +31,7 @@ function property.declare(prefix, dest, scope, holder_of)
     local holder = holder_of(call)
     local definition = holder:property_def(name)
     local start = holder:is_default(name) and definition.prefix_default or definition.prefix_set
-    return start .. hidden.value_text(call, holder[name])
+    return start .. hidden.property_text(call, holder, name, holder[name])
   end
 
   local function one(name, declaration, handler)
@@ -75,8 +75,10 @@ function property.declare(prefix, dest, scope, holder_of)
   }, function(call)
     local definition = definition_of(call)
     call:permission {}
-    if not definition.has_default then return '' end
-    return ('type=%s %s'):format(definition.word, hidden.value_text(call, holder_of(call):get_default(call.arg)))
+    local holder = holder_of(call)
+    local default, unset = holder:get_default(call.arg)
+    if unset then return '' end
+    return ('type=%s %s'):format(definition.word, hidden.property_text(call, holder, call.arg, default))
   end)
 
   one('Set', {
