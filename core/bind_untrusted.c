@@ -91,9 +91,17 @@ static int label_name(lua_State *L)
     return validate_text(L, qd_validate_label_name, "QubesInvalidLabelError", "name of a label");
 }
 
+/* :label_value(): the colour alone, without white space around it. */
 static int label_value(lua_State *L)
 {
-    return validate_text(L, qd_validate_label_value, "QubesInvalidLabelValueError", "colour of a label");
+    struct bytes bytes = check_bytes(L);
+    const char *reason = "malformed";
+    char color[9];
+
+    if (qd_validate_label_color(bytes.data, bytes.size, color, &reason) < 0)
+        return qd_raise(L, "QubesInvalidLabelValueError", "colour of a label: %s", reason);
+    lua_pushstring(L, color);
+    return 1;
 }
 
 static int tag(lua_State *L)
@@ -104,6 +112,22 @@ static int tag(lua_State *L)
 static int feature_name(lua_State *L)
 {
     return validate_text(L, qd_validate_feature_name, "ProtocolError", "name of a feature");
+}
+
+static int feature_value(lua_State *L)
+{
+    return validate_text(L, qd_validate_feature_value, "ProtocolError", "value of a feature");
+}
+
+/* The name of a label that is to be made: stricter than that of one that is asked for. */
+static int new_label_name(lua_State *L)
+{
+    return validate_text(L, qd_validate_new_label_name, "QubesInvalidLabelError", "name of a label");
+}
+
+static int argument(lua_State *L)
+{
+    return validate_text(L, qd_validate_argument, "ProtocolError", "argument");
 }
 
 static const char *option_string(lua_State *L, const char *field, const char *otherwise)
@@ -136,14 +160,14 @@ static int number(lua_State *L)
     return 1;
 }
 
-/* :size(): bytes, as a number that is not negative. */
+/* :size(): a number of bytes. */
 static int size(lua_State *L)
 {
     struct bytes bytes = check_bytes(L);
     const char *reason = "malformed";
     int64_t value;
 
-    if (qd_validate_number(bytes.data, bytes.size, false, &value, &reason) < 0)
+    if (qd_validate_size(bytes.data, bytes.size, &value, &reason) < 0)
         return qd_raise(L, "ProtocolError", "size: %s", reason);
     lua_pushinteger(L, value);
     return 1;
@@ -211,7 +235,7 @@ void qd_bind_untrusted_open(lua_State *L)
         {"ascii", ascii},         {"printable_ascii", printable_ascii}, {"number", number},
         {"int", integer},         {"boolean", boolean},                 {"qube_name", qube_name},
         {"label_name", label_name}, {"label_value", label_value},       {"tag", tag},
-        {"feature_name", feature_name}, {"feature_value", ascii},       {"size", size},
+        {"feature_name", feature_name}, {"feature_value", feature_value}, {"new_label_name", new_label_name}, {"argument", argument},       {"size", size},
         {"uuid", uuid},           {"empty", empty},                     {"length", length},
         {"matches_ascii", matches_ascii}, {NULL, NULL},
     };

@@ -191,6 +191,10 @@ uint64_t qd_budget_charge(lua_State *L, uint64_t used)
 
     if (!budget)
         return UINT64_MAX;
-    budget->instructions -= (int64_t)(used / STEPS_PER_INSTRUCTION);
-    return budget->instructions > 0 ? (uint64_t)budget->instructions * STEPS_PER_INSTRUCTION : 0;
+    budget->instructions -= (int64_t)((used + STEPS_PER_INSTRUCTION - 1) / STEPS_PER_INSTRUCTION);
+    if (budget->instructions > 0)
+        return (uint64_t)budget->instructions * STEPS_PER_INSTRUCTION;
+    if (!budget->killed)
+        budget->killed = "too many instructions"; /* a pcall around the pattern changes nothing */
+    return 0;
 }

@@ -7,10 +7,12 @@ local inherit = import('inherit')
 local network = import('network')
 local qubesdb = import('qubesdb')
 local raise = import('exceptions').raise
+local property = import('property')
 local setters = import('setters')
 local types = import('types')
 
 local core_class, core_get = core.class, core.get
+local value_of = property.value
 
 local NetVMMixin = class('NetVMMixin', { doc = 'The network of a qube: as a client, and as a provider.' })
 local methods = NetVMMixin.methods
@@ -32,14 +34,14 @@ local function number_of(self)
 end
 
 local function is_networked(self)
-  return self.provides_network or self.netvm ~= nil
+  return value_of(self, 'provides_network') or value_of(self, 'netvm') ~= nil
 end
 
 -- Addresses come from the netvm, so with one that provides none (dom0, as the global default) they are unset.
 local function lacks_address(self)
-  local netvm = self.netvm
+  local netvm = value_of(self, 'netvm')
   if netvm then return not network.is_networked_class(netvm), true end
-  return not self.provides_network, nil
+  return not value_of(self, 'provides_network'), nil
 end
 
 local function default_ip(self)
@@ -55,7 +57,7 @@ end
 
 local function default_ip6(self)
   local lacks, unset = lacks_address(self)
-  if not is_networked(self) or not has_ipv6(self) then return nil end
+  if (lacks and not unset) or not has_ipv6(self) then return nil end
   if lacks then return nil, unset end
   local number, _, group = number_of(self)
   return addresses.for_number6(group, number)
@@ -74,32 +76,32 @@ end
 local function visible_ip(self)
   local fake = faked(self, 'net.fake-ip')
   if fake then return fake end
-  return self:get('ip')
+  return value_of(self, 'ip')
 end
 
 local function gateway(self)
-  if not self.provides_network then return nil end
+  if not value_of(self, 'provides_network') then return nil end
   return visible_ip(self)
 end
 
 -- What the netvm says of itself, by a property or a method of it; unset when it is no provider.
 local function of_netvm(self, ask)
-  local netvm = self.netvm
+  local netvm = value_of(self, 'netvm')
   if not netvm then return nil end
   if not network.is_networked_class(netvm) then return nil, true end
   return ask(netvm)
 end
 
-local function gateway_of(netvm) return netvm:get('gateway') end
+local function gateway_of(netvm) return value_of(netvm, 'gateway') end
 
-local function gateway6_of(netvm) return netvm:get('gateway6') end
+local function gateway6_of(netvm) return value_of(netvm, 'gateway6') end
 
 local function netmask_of(netvm) return netvm:netmask() end
 
 NetVMMixin:property('visible_ip', { computed = true, default = visible_ip,
   doc = 'The IPv4 address that the qube believes to have: its own, or the feature net.fake-ip.' })
 
-NetVMMixin:property('visible_ip6', { computed = true, default = function(self) return self:get('ip6') end,
+NetVMMixin:property('visible_ip6', { computed = true, default = function(self) return value_of(self, 'ip6') end,
   doc = 'The IPv6 address that the qube believes to have.' })
 
 NetVMMixin:property('visible_gateway', { computed = true,
@@ -112,7 +114,7 @@ NetVMMixin:property('visible_gateway', { computed = true,
 
 NetVMMixin:property('visible_gateway6', { computed = true,
   default = function(self)
-    if not has_ipv6(self) then return nil end
+    if not value_of(self, 'netvm') or not has_ipv6(self) then return nil end
     return of_netvm(self, gateway6_of)
   end,
   doc = 'The IPv6 gateway that the qube is told to use.' })
@@ -130,13 +132,13 @@ NetVMMixin:property('gateway', { computed = true, default = gateway,
 
 NetVMMixin:property('gateway6', { computed = true,
   default = function(self)
-    if not has_ipv6(self) or not self.provides_network then return nil end
-    return self:get('ip6')
+    if not value_of(self, 'provides_network') or not has_ipv6(self) then return nil end
+    return value_of(self, 'ip6')
   end,
   doc = 'The IPv6 gateway of the qubes that get their network from this one.' })
 
 NetVMMixin:property('dns', { computed = true,
-  default = function(self) return (self.netvm ~= nil or self.provides_network) and DNS or nil end,
+  default = function(self) return (value_of(self, 'netvm') ~= nil or value_of(self, 'provides_network')) and DNS or nil end,
   doc = 'The DNS servers that the qube is told to use.' })
 
 methods.is_networked = is_networked

@@ -6,6 +6,7 @@ local features = import('features')
 local inherit = import('inherit')
 local kernels = import('kernels')
 local layouts = import('layouts')
+local property = import('property')
 local setters = import('setters')
 
 local from_template, from_app = inherit.from_template, inherit.from_app
@@ -25,8 +26,8 @@ end
 QubesVM:property('virt_mode', { set = setters.virt_mode,
   default = function(self)
     if self:has_pci_devices() then return 'hvm' end
-    local template = self.template
-    return template and template.virt_mode or 'pvh'
+    local template = property.value(self, 'template')
+    return template and property.value(template, 'virt_mode') or 'pvh'
   end,
   doc = 'How the machine is virtualised: hvm (fully), pv (by cooperation of the guest) or pvh (both). By default that of the template.' })
 
@@ -41,14 +42,13 @@ local function default_bootmode(self)
   local is_set, mode = core_get(self, 'feature', 'boot-mode.active')
   if is_set and (mode == 'default' or features.with_template(self, 'boot-mode.kernelopts.' .. mode)) then return mode end
   local subject = self
-  while subject:property_def('template') do
-    local template = subject.template
-    if not template then break end
-    mode = template.appvm_default_bootmode
+  while true do
+    local template = property.value(subject, 'template')
+    if not template then return 'default' end
+    mode = property.value(template, 'appvm_default_bootmode')
     if mode and (mode == 'default' or features.with_template(subject, 'boot-mode.kernelopts.' .. mode)) then return mode end
     subject = template
   end
-  return 'default'
 end
 
 QubesVM:property('bootmode', { stage = 4, default = default_bootmode,

@@ -3,6 +3,8 @@
 --
 -- Each function answers the value of the nearest qube that has the feature, or nil. An empty value counts as one: it says "no" explicitly.
 
+local value_of = import('property').value
+
 local core_get = core.get
 
 local features = {}
@@ -13,7 +15,7 @@ local function along(qube, attribute, name)
   for _ = 1, CHAIN do
     local is_set, value = core_get(qube, 'feature', name)
     if is_set then return value end
-    qube = attribute and qube[attribute]
+    qube = attribute and value_of(qube, attribute)
     if not qube then return nil end
   end
   return nil

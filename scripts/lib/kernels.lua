@@ -1,7 +1,7 @@
 -- SPDX-License-Identifier: GPL-2.0-or-later
 -- Kernels that dom0 provides: a directory each, with `vmlinuz` and perhaps files that say which options to boot it with. Registers nothing.
 
-local refuse = import('property').refuse
+local property = import('property')
 local features = import('features')
 
 local kernels = {}
@@ -15,19 +15,19 @@ local DEFAULT_OPTIONS_PCI = ''
 function kernels.check(object, def, kernel)
   if kernel == none or kernel == nil or kernel == '' then return end
   local directory = core.config('kernels_dir') .. '/' .. kernel
-  if not core.stat(directory) then refuse(object, def, 'this kernel is not installed') end
-  if not core.stat(directory .. '/vmlinuz') then refuse(object, def, 'this kernel is installed without its vmlinuz') end
+  if not core.stat(directory) then property.refuse(object, def, 'this kernel is not installed') end
+  if not core.stat(directory .. '/vmlinuz') then property.refuse(object, def, 'this kernel is installed without its vmlinuz') end
 end
 
 -- The default options of a qube's kernel: those of the template, those that came with the kernel, or the built-in ones.
 function kernels.default_options(qube)
-  local kernel, unset = qube:get('kernel')
+  local kernel, unset = property.value(qube, 'kernel')
   if unset then return nil, true end
   if not kernel or kernel == '' then return '' end
   local pci = qube:has_pci_devices()
   if not pci then
-    local template = qube.template
-    if template then return template:get('kernelopts') end
+    local template = property.value(qube, 'template')
+    if template then return property.value(template, 'kernelopts') end
   end
   -- core.kernel_text: what the core read of that file when it last looked, so that a default never waits
   local text = core.kernel_text and core.kernel_text(kernel, pci and 'default-kernelopts-pci.txt' or 'default-kernelopts-nopci.txt')

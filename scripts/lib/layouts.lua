@@ -15,7 +15,7 @@ local CHAIN = 64 -- nobody checks that guivms form no loop
 -- The layout along the chain of guivms; nil when the chain never ends.
 local function inherited(self)
   for _ = 1, CHAIN do
-    local guivm = self.guivm
+    local guivm = property.value(self, 'guivm')
     if not guivm then return FALLBACK end
     local is_set, layout = core_get(guivm, 'property', 'keyboard_layout')
     if is_set then return layout end

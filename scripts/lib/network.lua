@@ -19,7 +19,7 @@ end
 function network.connected(netvm)
   local list = {}
   for _, qube in ipairs(views.qubes()) do
-    if network.is_networked_class(qube) and qube.netvm == netvm then list[#list + 1] = qube end
+    if network.is_networked_class(qube) and property.value(qube, 'netvm') == netvm then list[#list + 1] = qube end
   end
   return list
 end

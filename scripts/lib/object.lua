@@ -52,11 +52,12 @@ function common.property_def(o, name) return resolved[core_class(o)].properties[
 function common.sanitize(o, name, untrusted) return types.sanitize(definition(o, name), untrusted) end
 
 -- `default=… type=… …`, `type=… …`, and a line for each property, as the Admin API writes them.
-function common.property_text(o, name) return serialize.property(o, definition(o, name)) end
+-- `to_text(value)`, where it is given, writes the values.
+function common.property_text(o, name, to_text) return serialize.property(o, definition(o, name), to_text) end
 
-function common.default_text(o, name) return serialize.default(o, definition(o, name)) end
+function common.default_text(o, name, to_text) return serialize.default(o, definition(o, name), to_text) end
 
-function common.property_values(o, names) return serialize.properties(o, names) end
+function common.property_values(o, names, to_text) return serialize.properties(o, names, to_text) end
 
 function common.is_a(o, class_name) return resolved[core_class(o)].ancestors[class_name] == true end
 

@@ -11,6 +11,7 @@ local classes = import('class')
 local raise = import('exceptions').raise
 
 local fire = events.fire
+local resolved = classes.resolved
 local core_get, core_class, core_name = core.get, core.class, core.name
 
 local property = {}
@@ -29,11 +30,32 @@ local function default(object, def)
   return def.default, not def.has_default
 end
 
+-- The value of a property. Says at once what the two above say together: this is the hottest function of all scripts.
 local function read(object, def)
-  local is_explicit, value = explicit(object, def)
-  if not is_explicit then return default(object, def) end
-  if def.type == 'label' and value ~= nil then return labels.get(value) end
-  return value
+  local identity = def.identity
+  if identity then return identity(object) end
+  if not def.computed then
+    local is_explicit, value = core_get(object, 'property', def.name)
+    if is_explicit then
+      if def.type == 'label' and value ~= nil then return labels.get(value) end
+      return value
+    end
+  end
+  local compute = def.default_function
+  if compute then return compute(object) end
+  return def.default, not def.has_default
+end
+
+-- The same by name, for scripts on the way from qube to qube: nil for a property that the object's class does not have, a label's name for a label.
+function property.value(object, name)
+  local is_explicit, value = core_get(object, 'property', name)
+  if is_explicit then return value end
+  local def = resolved[core_class(object)].properties[name]
+  if not def then return nil end
+  if def.identity then return def.identity(object) end
+  local compute = def.default_function
+  if compute then return compute(object) end
+  return def.default, not def.has_default
 end
 
 property.explicit, property.default, property.read = explicit, default, read
@@ -123,7 +145,7 @@ end
 
 -- Whatever is stored explicitly for these properties of another object, without events for each of them.
 function property.clone(object, from, names)
-  local properties = classes.resolved[core_class(object)].properties
+  local properties = resolved[core_class(object)].properties
   for _, name in ipairs(names) do
     local is_explicit, value = core_get(from, 'property', name)
     if is_explicit and properties[name] then core.set(object, 'property', name, value == nil and none or value) end

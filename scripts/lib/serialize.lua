@@ -4,8 +4,9 @@
 local property = import('property')
 local classes = import('class')
 
-local explicit, default = property.explicit, property.default
-local core_class, core_name = core.class, core.name
+local default = property.default
+local core_class, core_get, core_name = core.class, core.get, core.name
+local find = string.find
 local resolved = classes.resolved
 
 local serialize = {}
@@ -23,32 +24,39 @@ end
 
 serialize.text = text_of
 
--- property.Get: `default=True type=int 400`
-local function line(object, def)
-  local is_explicit, value = explicit(object, def)
-  if is_explicit then return def.prefix_set .. text_of(value) end
-  return def.prefix_default .. text_of((default(object, def)))
+-- property.Get: `default=True type=int 400`. `to_text` may stand in for serialize.text, where a caller may not see every qube.
+local function line(object, def, to_text)
+  local is_explicit, value
+  if def.identity then
+    is_explicit, value = true, def.identity(object)
+  elseif not def.computed then
+    is_explicit, value = core_get(object, 'property', def.name)
+  end
+  if is_explicit then return def.prefix_set .. to_text(value) end
+  return def.prefix_default .. to_text((default(object, def)))
 end
 
-serialize.property = line
+function serialize.property(object, def, to_text)
+  return line(object, def, to_text or text_of)
+end
 
 -- property.GetDefault: `type=int 400`, or nil when there is no default
-function serialize.default(object, def)
+function serialize.default(object, def, to_text)
   local value, unset = default(object, def)
   if unset then return nil end
-  return 'type=' .. def.word .. ' ' .. text_of(value)
+  return 'type=' .. def.word .. ' ' .. (to_text or text_of)(value)
 end
 
 -- property.GetAll: a line for each of the names, with backslashes and newlines escaped. Without names: all.
-function serialize.properties(object, names)
+function serialize.properties(object, names, to_text)
   local r = resolved[core_class(object)]
   local properties = r.properties
-  names = names or r.names
+  names, to_text = names or r.names, to_text or text_of
   local lines = {}
   for i = 1, #names do
     local name = names[i]
-    local text = line(object, properties[name])
-    if text:find('[\\\n]') then text = text:gsub('\\', '\\\\'):gsub('\n', '\\n') end
+    local text = line(object, properties[name], to_text)
+    if find(text, '[\\\n]') then text = text:gsub('\\', '\\\\'):gsub('\n', '\\n') end
     lines[i] = name .. ' ' .. text .. '\n'
   end
   return table.concat(lines)

@@ -19,10 +19,14 @@ end
 
 validators.ascii = text_check('ProtocolError', function(text) return not text:find('[\x80-\xff]') end)
 validators.printable_ascii = text_check('ProtocolError', function(text) return not text:find('[^\x20-\x7e]') end)
-validators.feature_value = validators.ascii
+validators.feature_value = validators.printable_ascii
 validators.feature_name = text_check('ProtocolError', function(text) return text:find('^[a-zA-Z0-9_.-]+$') ~= nil end)
 validators.tag = text_check('QubesInvalidTagError', function(text) return text:find('^[a-zA-Z0-9_-]+$') ~= nil end)
 validators.label_name = text_check('QubesInvalidLabelError', function(text) return text:find('^[%w_.-]+$') ~= nil end)
+validators.new_label_name = text_check('QubesInvalidLabelError', function(text)
+  return text:find('^[%w_.-]+$') ~= nil and not text:find('^%d+$')
+end)
+validators.argument = text_check('ProtocolError', function(text) return text:find('^[%w_.+-]*$') ~= nil end)
 validators.label_value = text_check('QubesInvalidLabelValueError', function(text) return text:find('^0x%x%x%x%x%x%x$') ~= nil end)
 validators.uuid = text_check('QubesVMInvalidUUIDError', function(text)
   return text:find('^%x%x%x%x%x%x%x%x%-%x%x%x%x%-%x%x%x%x%-%x%x%x%x%-%x%x%x%x%x%x%x%x%x%x%x%x$') ~= nil

@@ -30,8 +30,8 @@ end
 local UUID = '%x%x%x%x%x%x%x%x%-%x%x%x%x%-%x%x%x%x%-%x%x%x%x%-%x%x%x%x%x%x%x%x%x%x%x%x'
 local ZERO = '00000000-0000-0000-0000-000000000000'
 
-local function hide(text)
-  text = text:gsub(UUID, function(uuid) return uuid ~= ZERO and 'UUID' or nil end)
+local function hide(text, zeros_too)
+  text = text:gsub(UUID, function(uuid) return (zeros_too or uuid ~= ZERO) and 'UUID' or nil end)
   return (text:gsub('10%.138%.%d+%.%d+', 'DISPIP'):gsub('fd09:24ef:4179::a8a:%x+', 'DISPIP'))
 end
 
@@ -56,7 +56,7 @@ end
 
 local function normal_event(world, event)
   local pairs_of = {}
-  for key, value in pairs(event.info) do pairs_of[#pairs_of + 1] = { key, hide(event_text(world, value)) } end
+  for key, value in pairs(event.info) do pairs_of[#pairs_of + 1] = { key, hide(event_text(world, value), true) } end
   table.sort(pairs_of, function(a, b) return a[1] < b[1] end)
   return { event.subject == world.app and '' or world.core.name(event.subject), event.event, pairs_of }
 end
@@ -97,7 +97,7 @@ local function aftermath(world, record, events)
     core.set(world.app, 'property', record.arg, core.qube(record.payload) or record.payload)
     for _, event in ipairs(record.events) do
       local kind, tag = event[2]:match('^domain%-tag%-(%a+):(.*)$')
-      if kind == 'delete' then core.unset(core.qube(event[1]), 'tag', tag) end
+      if kind == 'delete' and core.qube(event[1]) then core.unset(core.qube(event[1]), 'tag', tag) end
     end
   elseif record.method == 'admin.vm.feature.Set' and events ~= '' and core.qube(record.dest) then
     core.set(core.qube(record.dest), 'feature', record.arg, record.payload)

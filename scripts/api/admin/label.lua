@@ -8,7 +8,7 @@ local labels = import('labels')
 
 -- The label that the argument names. Rules see it as info.label where it exists, and a caller learns that it doesn't only with permission.
 local function permitted(call)
-  local found = label.find(label.check_name(call.arg))
+  local found = label.find(core.validate.label_name(call.arg))
   call:permission { label = found or none }
   if not found then
     raise('QubesLabelNotFoundError', 'there is no such label')
@@ -49,7 +49,7 @@ method('admin.label.Create', {
   info = { color = '"0x" and six hexadecimal digits' },
   doc = 'Creates a label named like the argument, of the color in the payload: "0x" and six hexadecimal digits.',
 }, function(call, untrusted_payload)
-  label.check_name(call.arg, true)
+  core.validate.new_label_name(call.arg)
   local color = untrusted_payload:label_value()
   call:permission { color = color }
   labels.add(call.arg, color)

@@ -15,7 +15,7 @@ local options = {
     request.name = core.validate.qube_name(text)
   end,
   label = function(request, text)
-    request.label = label.find(label.check_name(text, true))
+    request.label = label.find(core.validate.new_label_name(text))
   end,
 }
 

@@ -2,6 +2,7 @@
 -- What a caller must not learn from an answer about a qube that it may see: that there is another one, which it may not. Registers nothing.
 
 local features = import('features')
+local serialize = import('serialize')
 
 local hidden = {}
 
@@ -42,27 +43,31 @@ local of_network = {
   visible_netmask = { foreign = true, fake = 'net.fake-netmask' },
 }
 
--- Whether the property would be none if the qube had no netvm, and it has one that the caller can't see.
-local function comes_from_hidden_netvm(call, holder, name)
+-- Whether the qube has a netvm that the caller can't see.
+function hidden.hides_netvm(call, holder)
+  local netvm = holder.netvm
+  return netvm ~= nil and not call:visible(netvm)
+end
+
+-- Whether the caller must not see the property because it comes from such a netvm.
+function hidden.withholds(call, holder, name)
   local rule = of_network[name]
-  local netvm = rule and holder.netvm
-  if not netvm or call:visible(netvm) then return false end
+  if not rule or not hidden.hides_netvm(call, holder) then return false end
   if rule.own and not holder:is_default(rule.own) then return false end
   if rule.fake and (features.with_template(holder, rule.fake) or '') ~= '' then return false end
   return rule.foreign or not holder.provides_network
 end
 
--- The value of a property of `holder` as text. A qube that the caller can't see reads as none.
-function hidden.property_text(call, holder, name, value)
-  if value == nil or value == none then return '' end
-  if value == true then return 'True' end
-  if value == false then return 'False' end
-  if core.is_object(value) then
-    return call:visible(value) and value.name or ''
+-- How values of properties are written for the caller: a qube that it can't see is written as none.
+function hidden.writer(call)
+  return function(value)
+    if core.is_object(value) and not call:visible(value) then return '' end
+    return serialize.text(value)
   end
-  if type(value) == 'table' then return value.name end -- a label
-  return comes_from_hidden_netvm(call, holder, name) and '' or tostring(value)
 end
+
+-- How those are written that are withheld.
+function hidden.nothing() return '' end
 
 -- Refuses what only a hidden qube stands against, with the words that the core has for a denial.
 function hidden.refuse()

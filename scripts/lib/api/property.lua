@@ -6,10 +6,6 @@ local hidden = import('api/hidden')
 
 local property = {}
 
-local function escape(text)
-  return (text:gsub('[\\\n]', { ['\\'] = '\\\\', ['\n'] = '\\n' }))
-end
-
 -- What the name of a qube is set to. One that the caller can't see fails like one that nobody has.
 local function qube_or_none(call, name)
   if name == '' then return none end
@@ -27,11 +23,8 @@ function property.declare(prefix, dest, scope, holder_of)
     return definition
   end
 
-  local function line(call, name)
-    local holder = holder_of(call)
-    local definition = holder:property_def(name)
-    local start = holder:is_default(name) and definition.prefix_default or definition.prefix_set
-    return start .. hidden.property_text(call, holder, name, holder[name])
+  local function writer_of(call, name)
+    return hidden.withholds(call, holder_of(call), name) and hidden.nothing or hidden.writer(call)
   end
 
   local function one(name, declaration, handler)
@@ -53,7 +46,7 @@ function property.declare(prefix, dest, scope, holder_of)
   }, function(call)
     definition_of(call)
     call:permission {}
-    return line(call, call.arg)
+    return holder_of(call):property_text(call.arg, writer_of(call, call.arg))
   end)
 
   one('GetAll', {
@@ -62,23 +55,24 @@ function property.declare(prefix, dest, scope, holder_of)
   }, function(call)
     local names = call:filter(holder_of(call):property_names(), {})
     names = call:filter_as(prefix .. 'Get', names, {})
+    local holder = holder_of(call)
+    if not hidden.hides_netvm(call, holder) then
+      return holder:property_values(names, hidden.writer(call))
+    end
     local all = {}
     for i, name in ipairs(names) do
-      all[i] = name .. ' ' .. escape(line(call, name))
+      all[i] = holder:property_values({ name }, writer_of(call, name))
     end
-    return lines(all)
+    return table.concat(all)
   end)
 
   one('GetDefault', {
     read = true,
     doc = 'What the property would be after a reset: "type=TYPE VALUE"; nothing when it has no default.',
   }, function(call)
-    local definition = definition_of(call)
+    definition_of(call)
     call:permission {}
-    local holder = holder_of(call)
-    local default, unset = holder:get_default(call.arg)
-    if unset then return '' end
-    return ('type=%s %s'):format(definition.word, hidden.property_text(call, holder, call.arg, default))
+    return holder_of(call):default_text(call.arg, writer_of(call, call.arg))
   end)
 
   one('Set', {

@@ -84,9 +84,8 @@ method('admin.vm.feature.Set', {
   info = { value = 'the new value, a string' },
   doc = 'Sets the feature to the payload: printable ASCII, or nothing, which stands for "no".',
 }, function(call, untrusted_payload)
-  call:enforce(call.arg:find('^[%w_.-]+$'), 'the name of a feature has letters, digits, "-", "_" and "." only')
-  local value = untrusted_payload:ascii()
-  call:enforce(value:find('^[ -~]*$'), 'the value of a feature is printable')
+  core.validate.feature_name(call.arg)
+  local value = untrusted_payload:feature_value()
   call:permission { value = value }
   call.dest.features[call.arg] = value
 end)
