@@ -51,7 +51,7 @@ static struct qd_question question_of(const struct qd_call *call, const struct q
 static void log_refusal(const struct qd_call *call, const struct qd_question *question)
 {
     call->daemon->status.denied++;
-    qd_log(QD_LOG_WARNING, "denied %s+%.*s (%s → %s) by %s: %s%s [generation %u %.12s]", call->method->name, (int)call->arg.size, call->arg.data,
+    qd_log(QD_LOG_WARNING, "denied %s+%.*s (%s -> %s) by %s: %s%s [generation %u %.12s]", call->method->name, (int)call->arg.size, call->arg.data,
            call->source->name->data, call->dest->name->data, question->place[0] ? question->place : "the core",
            question->failed ? "the rule failed: " : "", question->reason, call->generation->number, call->generation->digest);
 }

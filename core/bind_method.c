@@ -134,15 +134,24 @@ static int compare(const void *a, const void *b)
 
 static int resolve_hooks(struct qd_generation *generation, struct qd_method *method)
 {
+    char names[QD_SPELLINGS][256];
+    size_t spellings = qd_event_spellings(method->name, names), *shrunk;
+
     method->hooks = calloc(generation->hook_count + 1, sizeof(*method->hooks));
     if (!method->hooks)
         return -ENOMEM;
     for (size_t i = 0; i < generation->hook_count; i++) {
-        if (qd_event_matches_method(generation->hooks[i].pattern, method->name))
+        bool matches = false;
+
+        for (size_t k = 0; k < spellings && !matches; k++)
+            matches = qd_event_matches(generation->hooks[i].pattern, names[k]);
+        if (matches)
             method->hooks[method->hook_count++] = i;
     }
-    method->hooks = realloc(method->hooks, (method->hook_count + 1) * sizeof(*method->hooks));
-    return method->hooks ? 0 : -ENOMEM;
+    shrunk = realloc(method->hooks, (method->hook_count + 1) * sizeof(*method->hooks));
+    if (shrunk)
+        method->hooks = shrunk;
+    return 0;
 }
 
 int qd_method_resolve(struct qd_generation *generation, char **ret_message)

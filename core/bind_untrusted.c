@@ -114,6 +114,11 @@ static int feature_name(lua_State *L)
     return validate_text(L, qd_validate_feature_name, "ProtocolError", "name of a feature");
 }
 
+static int utf8(lua_State *L)
+{
+    return validate_text(L, qd_validate_utf8, "ProtocolError", "payload");
+}
+
 static int feature_value(lua_State *L)
 {
     return validate_text(L, qd_validate_feature_value, "ProtocolError", "value of a feature");
@@ -237,7 +242,7 @@ void qd_bind_untrusted_open(lua_State *L)
         {"label_name", label_name}, {"label_value", label_value},       {"tag", tag},
         {"feature_name", feature_name}, {"feature_value", feature_value}, {"new_label_name", new_label_name}, {"argument", argument},       {"size", size},
         {"uuid", uuid},           {"empty", empty},                     {"length", length},
-        {"matches_ascii", matches_ascii}, {NULL, NULL},
+        {"matches_ascii", matches_ascii}, {"utf8", utf8}, {NULL, NULL},
     };
     static const char *const refused[] = {"__tostring", "__concat", "__len", "__eq",    "__lt",  "__le",   "__newindex",
                                           "__call",     "__pairs",  "__unm", "__index", "__add", "__name", NULL};

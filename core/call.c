@@ -244,47 +244,87 @@ static const char *call_name(const struct qd_call *call)
 
 static void log_failure(const struct qd_call *call, const char *what)
 {
-    qd_log(QD_LOG_ERROR, "%s+%.*s (%s → %s), %zu bytes of payload: %s", call_name(call), (int)call->arg.size, call->arg.data ? call->arg.data : "",
+    qd_log(QD_LOG_ERROR, "%s+%.*s (%s -> %s), %zu bytes of payload: %s", call_name(call), (int)call->arg.size, call->arg.data ? call->arg.data : "",
            call->source ? call->source->name->data : "-", call->dest ? call->dest->name->data : "-", call->payload.size, what);
 }
 
-/* The handler failed: nothing of what it changed since it last waited stays, and the client gets an exception, or nothing when it is none of the API's. */
-static void fail(struct qd_call *call)
+/* What a failed coroutine leaves: an exception of the API, or an internal error. */
+struct failure {
+    lua_State *thread;
+    bool known;
+    const char *class_name, *message, *traceback; /* strings on the main thread's stack */
+};
+
+/* (failure): class, message, traceback. Protected, on the main thread, since describing needs memory too. */
+static int describe_failure(lua_State *L)
+{
+    struct failure *failure = lua_touserdata(L, 1);
+    lua_State *thread = failure->thread;
+
+    luaL_checkstack(L, 8, "failure");
+    lua_settop(L, 0);
+    lua_pushvalue(thread, -1);
+    lua_xmove(thread, L, 1);
+    failure->known = qd_exception_push_parts(L, 1);
+    if (!failure->known) {
+        lua_pushliteral(L, "QubesException");
+        if (lua_type(L, 1) == LUA_TSTRING)
+            lua_pushvalue(L, 1);
+        else
+            lua_pushfstring(L, "an error object that is no exception: a %s", luaL_typename(L, 1));
+    }
+    luaL_traceback(L, thread, NULL, 0);
+    return 3;
+}
+
+/* Answers an exception, or, for an internal error, closes the connection: the log has it whole, the caller learns nothing. */
+static void answer_failure(struct qd_call *call, const struct failure *failure)
 {
     struct qd_connection *connection = call->connection;
-    lua_State *thread = call->thread;
-    bool known;
+
+    call->connection = NULL;
+    if (!failure->known) {
+        qd_log(QD_LOG_ERROR, "%s+%.*s (%s -> %s), %zu bytes of payload: %s\n%s", call_name(call), (int)call->arg.size, call->arg.data ? call->arg.data : "",
+               call->source ? call->source->name->data : "-", call->dest ? call->dest->name->data : "-", call->payload.size, failure->message,
+               failure->traceback);
+        call->daemon->status.failed++;
+    } else if (!call->method) {
+        log_failure(call, failure->message);
+    }
+    if (!connection)
+        return;
+    if (call->resubscribing) {
+        connection->call = NULL;
+        qd_connection_finish(connection);
+    } else if (failure->known) {
+        qd_answer_exception(call->daemon, connection, failure->class_name, failure->traceback, failure->message);
+    } else if (call->daemon->config.debug) {
+        qd_answer_exception(call->daemon, connection, "QubesException", failure->traceback, failure->message);
+    } else {
+        connection->call = NULL;
+        qd_connection_abort(connection);
+    }
+}
+
+/* The handler failed: nothing of what it changed since it last waited stays. */
+static void fail(struct qd_call *call)
+{
+    struct failure failure = {.thread = call->thread, .class_name = "QubesException", .message = "no memory", .traceback = ""};
+    lua_State *L = call->generation->L;
+    int top = lua_gettop(L);
 
     qd_journal_undo(call->daemon->model, &call->journal);
     qd_outbox_keep_announcements(&call->outbox);
     qd_commit_flush(call);
-    call->connection = NULL;
-    lua_checkstack(thread, 8);
-    known = qd_exception_push_parts(thread, -1);
-    if (known) {
-        const char *class_name = lua_tostring(thread, -2), *message = lua_tostring(thread, -1);
-
-        if (connection && !call->resubscribing) {
-            luaL_traceback(thread, thread, NULL, 0);
-            qd_answer_exception(call->daemon, connection, class_name, lua_tostring(thread, -1), message);
-        } else if (!call->method) {
-            log_failure(call, message);
-        }
-    } else {
-        const char *text = lua_type(thread, -1) == LUA_TSTRING ? lua_tostring(thread, -1) : "an error object that is no exception";
-
-        luaL_traceback(thread, thread, text, 0);
-        log_failure(call, lua_tostring(thread, -1));
-        call->daemon->status.failed++;
-        if (connection && call->daemon->config.debug && !call->resubscribing)
-            qd_answer_exception(call->daemon, connection, "QubesException", lua_tostring(thread, -1), "internal error");
-        else if (connection && !call->resubscribing)
-            qd_connection_abort(connection);
+    lua_pushcfunction(L, describe_failure);
+    lua_pushlightuserdata(L, &failure);
+    if (qd_run_protected(L, 1, 3) == LUA_OK) {
+        failure.class_name = lua_tostring(L, -3);
+        failure.message = lua_tostring(L, -2);
+        failure.traceback = lua_tostring(L, -1);
     }
-    if (connection && call->resubscribing) {
-        connection->call = NULL;
-        qd_connection_finish(connection);
-    }
+    answer_failure(call, &failure);
+    lua_settop(L, top);
     end_script(call);
     start_spawned(call->daemon, call->generation, call->spawned, call->spawned_count, false);
     call->spawned_count = 0;

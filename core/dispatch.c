@@ -199,7 +199,7 @@ void qd_dispatch(struct qd_connection *connection, char *request_bytes, size_t s
     call->payload = request.payload;
     call->request = request_bytes;
     call->bypass = connection->socket == QD_SOCKET_CONSOLE;
-    qd_log(QD_LOG_DEBUG, "%s+%.*s (%s → %s), %zu bytes of payload", method->name, (int)call->arg.size, call->arg.data, source->name->data,
+    qd_log(QD_LOG_DEBUG, "%s+%.*s (%s -> %s), %zu bytes of payload", method->name, (int)call->arg.size, call->arg.data, source->name->data,
            dest->name->data, call->payload.size);
     qd_call_start(call);
 }

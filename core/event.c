@@ -14,6 +14,7 @@
 #include "qd/generation.h"
 #include "qd/log.h"
 #include "qd/permission.h"
+#include "qd/run.h"
 
 /* Events between the daemon's own parts, which no subscriber gets. Source: the reference's dispatcher of admin.Events. */
 static bool is_internal(const char *event)
@@ -235,30 +236,96 @@ static bool wants(lua_State *L, const struct qd_subscriber *subscriber, struct q
     return keep;
 }
 
+/* An event that a call of one generation fires, for a subscriber whose filters are functions of another. */
+struct foreign {
+    lua_State *from;
+    int info;
+    const struct qd_subscriber *subscriber;
+    struct qd_object *subject;
+    const char *event;
+};
+
+/* Copies a plain value to another state; what is not plain becomes its text. */
+static void copy_value(lua_State *from, int index, lua_State *to)
+{
+    struct qd_object *object = qd_to_object(from, index);
+
+    if (object)
+        qd_push_object(to, object);
+    else if (lua_isboolean(from, index))
+        lua_pushboolean(to, lua_toboolean(from, index));
+    else if (lua_isinteger(from, index))
+        lua_pushinteger(to, lua_tointeger(from, index));
+    else if (lua_type(from, index) == LUA_TSTRING)
+        lua_pushstring(to, lua_tostring(from, index));
+    else
+        lua_pushlightuserdata(to, QD_NONE_POINTER);
+}
+
+/* (foreign): the frame for the subscriber, or nil. Protected, on the subscriber's state. */
+static int foreign_body(lua_State *L)
+{
+    struct foreign *foreign = lua_touserdata(L, 1);
+
+    lua_settop(L, 1);
+    lua_newtable(L);
+    if (foreign->info) {
+        for (lua_pushnil(foreign->from); lua_next(foreign->from, foreign->info); lua_pop(foreign->from, 1)) {
+            copy_value(foreign->from, lua_gettop(foreign->from), L);
+            lua_setfield(L, 2, lua_tostring(foreign->from, -2));
+        }
+    }
+    if (wants(L, foreign->subscriber, foreign->subject, foreign->event, 2))
+        qd_event_push_frame(L, foreign->subject, foreign->event, 2, foreign->subscriber->source, foreign->subscriber->bypass);
+    else
+        lua_pushnil(L);
+    return 1;
+}
+
+static int post(struct qd_daemon *daemon, const struct qd_subscriber *subscriber, const char *event, lua_State *L)
+{
+    size_t size;
+    const char *frame = lua_tolstring(L, -1, &size);
+
+    return qd_outbox_add(&daemon->running->outbox, subscriber->id, strstr(event, "-pre-") != NULL, frame, size);
+}
+
+static int publish_foreign(lua_State *L, struct qd_daemon *daemon, const struct qd_subscriber *subscriber, struct qd_object *subject, const char *event,
+                           int info)
+{
+    struct foreign foreign = {L, info, subscriber, subject, event};
+    lua_State *other = subscriber->generation->L;
+    int top = lua_gettop(L), r = 0;
+
+    lua_pushcfunction(other, foreign_body);
+    lua_pushlightuserdata(other, &foreign);
+    if (qd_run_protected(other, 1, 1) == LUA_OK && lua_type(other, -1) == LUA_TSTRING)
+        r = post(daemon, subscriber, event, other);
+    lua_pop(other, 1);
+    lua_settop(L, top);
+    return r;
+}
+
 int qd_bind_publish(lua_State *L)
 {
     struct qd_daemon *daemon = qd_check_daemon(L);
     struct qd_generation *generation = qd_generation_of(L);
     struct qd_object *subject = qd_check_object(L, 1);
     const char *event = luaL_checkstring(L, 2);
-    int info = lua_istable(L, 3) ? 3 : 0;
+    int info = lua_istable(L, 3) ? 3 : 0, r = 0;
     bool framed = false;
 
     if (generation->budget)
         return luaL_error(L, "a rule can only look: it may change nothing");
     if (!daemon->running || !daemon->subscribers || is_internal(event))
         return 0;
+    luaL_checkstack(L, 20, "publish");
     lua_settop(L, 3);
-    for (struct qd_subscriber *subscriber = daemon->subscribers; subscriber; subscriber = subscriber->next) {
-        bool of_old_generation = subscriber->generation != generation;
-        size_t size;
-        const char *frame;
-
-        /* A call in flight of an older generation: the subscriber's filters are functions of another state, which can be called there only for an
-         * event without objects of this one. The stream was asked again at the swap; what an old call still does is judged by visibility alone
-         * when the stream has no filters, and is withheld otherwise. */
-        if (of_old_generation && subscriber->filters != LUA_NOREF)
+    for (struct qd_subscriber *subscriber = daemon->subscribers; subscriber && r == 0; subscriber = subscriber->next) {
+        if (subscriber->generation != generation) {
+            r = publish_foreign(L, daemon, subscriber, subject, event, info);
             continue;
+        }
         if (!wants(L, subscriber, subject, event, info))
             continue;
         if (!framed || qd_permission_may_hide(generation, subscriber->bypass)) {
@@ -266,11 +333,9 @@ int qd_bind_publish(lua_State *L)
             qd_event_push_frame(L, subject, event, info, subscriber->source, subscriber->bypass);
             framed = !qd_permission_may_hide(generation, subscriber->bypass);
         }
-        frame = lua_tolstring(L, -1, &size);
-        if (qd_outbox_add(&daemon->running->outbox, subscriber->id, strstr(event, "-pre-") != NULL, frame, size) < 0)
-            return luaL_error(L, "no memory");
+        r = post(daemon, subscriber, event, L);
     }
-    return 0;
+    return r < 0 ? luaL_error(L, "no memory") : 0;
 }
 
 void qd_subscriber_free(struct qd_daemon *daemon, struct qd_subscriber *subscriber)

@@ -84,19 +84,16 @@ bool qd_event_matches(const char *pattern, const char *name)
     return *pattern == '\0';
 }
 
-bool qd_event_matches_method(const char *pattern, const char *method)
+size_t qd_event_spellings(const char *method, char ret_names[QD_SPELLINGS][256])
 {
     static const char *const events[] = {"admin", "mgmt"};
     bool of_admin = strncmp(method, "admin.", 6) == 0;
-    char name[256];
+    size_t count = 0;
 
     for (int event = 0; event < 2; event++) {
-        snprintf(name, sizeof(name), "%s-permission:%s", events[event], method);
-        if (qd_event_matches(pattern, name))
-            return true;
-        snprintf(name, sizeof(name), "%s-permission:mgmt.%s", events[event], method + 6 * of_admin);
-        if (of_admin && qd_event_matches(pattern, name))
-            return true;
+        snprintf(ret_names[count++], 256, "%s-permission:%s", events[event], method);
+        if (of_admin)
+            snprintf(ret_names[count++], 256, "%s-permission:mgmt.%s", events[event], method + 6);
     }
-    return false;
+    return count;
 }

@@ -251,7 +251,7 @@ static void collect_filters(lua_State *L, const struct qd_question *question, in
     }
 }
 
-/* question, info → array of filters, or nil */
+/* question, info -> array of filters, or nil */
 static void ask_hooks(lua_State *L, struct qd_question *question, int info)
 {
     int filters = lua_gettop(L) + 1;

@@ -341,3 +341,42 @@ int qd_validate_argument(const unsigned char *data, size_t size, const char **re
         return refuse(-EINVAL, "only letters, digits, '+', '-', '.' and '_' are expected", ret_reason);
     return 0;
 }
+
+/* Bytes of the sequence that begins here; 0: not one of UTF-8 (RFC 3629: no surrogates, no overlong forms, nothing above U+10FFFF). */
+static size_t utf8_sequence(const unsigned char *data, size_t size)
+{
+    unsigned char first = data[0], least = 0x80, most = 0xbf;
+    size_t length = first < 0x80 ? 1 : first >= 0xc2 && first <= 0xdf ? 2 : (first & 0xf0) == 0xe0 ? 3 : first >= 0xf0 && first <= 0xf4 ? 4 : 0;
+
+    if (length == 0 || length > size)
+        return 0;
+    if (first == 0xe0)
+        least = 0xa0;
+    else if (first == 0xed)
+        most = 0x9f;
+    else if (first == 0xf0)
+        least = 0x90;
+    else if (first == 0xf4)
+        most = 0x8f;
+    for (size_t i = 1; i < length; i++) {
+        if (data[i] < least || data[i] > most)
+            return 0;
+        least = 0x80;
+        most = 0xbf;
+    }
+    return length;
+}
+
+int qd_validate_utf8(const unsigned char *data, size_t size, const char **ret_reason)
+{
+    for (size_t i = 0; i < size;) {
+        size_t length = data[i] ? utf8_sequence(data + i, size - i) : 0;
+
+        if (length == 0) {
+            *ret_reason = "expected UTF-8 without a NUL";
+            return -EINVAL;
+        }
+        i += length;
+    }
+    return 0;
+}

@@ -116,6 +116,7 @@ static void fail_at_deadline(struct qd_worker_pool *pool, struct qd_worker_job *
             job->key->overdue = true;
         shared->healthy--;
         shared->lost++;
+        pool->lost++;
         break;
     default: /* it has an end, which is told when this round of the loop comes to the async */
         uv_mutex_unlock(&shared->mutex);
@@ -149,10 +150,12 @@ static void collect(struct qd_worker_pool *pool)
 
     while ((job = TAILQ_FIRST(&finished))) {
         TAILQ_REMOVE(&finished, job, link);
-        if (job->state == QD_WORKER_JOB_LOST)
+        if (job->state == QD_WORKER_JOB_LOST) {
+            pool->lost--;
             end_job(pool, job);
-        else
+        } else {
             complete(pool, job, job->error);
+        }
     }
     for (; worker; worker = next) {
         next = worker->next_exited;
@@ -326,12 +329,7 @@ fail:
 
 unsigned qd_worker_lost(struct qd_worker_pool *pool)
 {
-    unsigned lost;
-
-    uv_mutex_lock(&pool->shared->mutex);
-    lost = pool->shared->lost;
-    uv_mutex_unlock(&pool->shared->mutex);
-    return lost;
+    return pool->lost;
 }
 
 void qd_worker_cancel_waiting(struct qd_worker_pool *pool)

@@ -84,6 +84,7 @@ struct qd_worker_pool {
     uv_async_t async;
     uv_timer_t grace;
     unsigned lost_max;
+    unsigned lost;    /* as the loop knows: one that returned counts until its key has passed on */
     unsigned handles; /* not yet closed */
     struct qd_worker_jobs pending;
     TAILQ_HEAD(, qd_worker_thread) workers;

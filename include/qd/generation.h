@@ -40,7 +40,8 @@ void qd_hook_free(struct qd_hook *hook);
 
 /* Whether a pattern of event names, `*` and `?`, matches. Linear in the name for each `*`. */
 bool qd_event_matches(const char *pattern, const char *name);
-/* The same for the event of a method, whichever name of the API (admin or mgmt) the pattern was written for (law 10). */
-bool qd_event_matches_method(const char *pattern, const char *method);
+/* All names of a method's permission event: whichever name of the API, admin or mgmt, a rule was written for, it is meant (law 10). */
+#define QD_SPELLINGS 4
+size_t qd_event_spellings(const char *method, char ret_names[QD_SPELLINGS][256]);
 
 #endif

@@ -101,4 +101,7 @@ int qd_validate_feature_value(const unsigned char *data, size_t size, const char
  * qrexec's set of characters for names of calls. */
 int qd_validate_argument(const unsigned char *data, size_t size, const char **ret_reason);
 
+/* Well-formed UTF-8 without a NUL. Source: the notes of a qube. */
+int qd_validate_utf8(const unsigned char *data, size_t size, const char **ret_reason);
+
 #endif

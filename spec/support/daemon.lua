@@ -266,7 +266,7 @@ function Daemon:kill_only()
   end
   if not self.err:is_closing() then self.err:close() end
   if not self.process:is_closing() then self.process:close() end
-  run_until(function() return true end, 0)
+  uv.run('nowait') -- handles that are still closing at the end of Lua crash luv
 end
 
 function Daemon:kill()
