@@ -16,9 +16,24 @@
 
 #define CALL "qd.call"
 
+/* The first argument, which must be a call. */
+static struct qd_call_handle *check_handle(lua_State *L)
+{
+    struct qd_call_handle *handle = lua_touserdata(L, 1);
+    const void *type = NULL;
+
+    if (handle && lua_getmetatable(L, 1)) {
+        type = lua_topointer(L, -1);
+        lua_pop(L, 1);
+    }
+    if (type != qd_generation_of(L)->call_type)
+        luaL_typeerror(L, 1, "call");
+    return handle;
+}
+
 static struct qd_call *check_call(lua_State *L)
 {
-    struct qd_call_handle *handle = luaL_checkudata(L, 1, CALL);
+    struct qd_call_handle *handle = check_handle(L);
 
     if (!handle->call)
         luaL_error(L, "this call has ended");
@@ -161,6 +176,15 @@ static int visible(lua_State *L)
     return 1;
 }
 
+/* call:may_hide(): whether any rule could hide a qube from this caller; when not, checks of what it may see can be left out. */
+static int may_hide(lua_State *L)
+{
+    struct qd_call *call = check_call(L);
+
+    lua_pushboolean(L, qd_permission_may_hide(call->generation, call->bypass));
+    return 1;
+}
+
 /* call:qube(name) */
 static int qube(lua_State *L)
 {
@@ -267,7 +291,7 @@ static int is_resumed(lua_State *L)
 
 static int get_field(lua_State *L)
 {
-    struct qd_call_handle *handle = luaL_checkudata(L, 1, CALL);
+    struct qd_call_handle *handle = check_handle(L);
     struct qd_call *call = handle->call;
     const char *key;
 
@@ -301,10 +325,11 @@ void qd_bind_call_open(lua_State *L)
 {
     static const luaL_Reg methods[] = {
         {"permission", permission}, {"filter", filter}, {"filter_as", filter_as},   {"enforce", enforce},       {"visible", visible},
-        {"qube", qube},             {"subscribe", subscribe}, {"send_event", send_event}, {"is_resumed", is_resumed}, {NULL, NULL},
+        {"qube", qube},             {"subscribe", subscribe}, {"send_event", send_event}, {"is_resumed", is_resumed}, {"may_hide", may_hide}, {NULL, NULL},
     };
 
     luaL_newmetatable(L, CALL);
+    qd_generation_of(L)->call_type = lua_topointer(L, -1);
     luaL_newlib(L, methods);
     lua_pushcclosure(L, get_field, 1);
     lua_setfield(L, -2, "__index");

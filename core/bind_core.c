@@ -18,18 +18,9 @@
 #include "qd/log.h"
 #include "qd/run.h"
 
+#define CACHED "qd.cached"
 #define CACHED_MAX 16
 #define SPAWNED_MAX 256
-
-/* An answer kept across calls and generations, under the version of the model that it was made from. */
-struct qd_cached {
-    struct qd_cached *next;
-    uint64_t version;
-    unsigned generation;
-    size_t size;
-    char *data;
-    char key[];
-};
 
 int qd_raise(lua_State *L, const char *class_name, const char *format, ...)
 {
@@ -138,55 +129,62 @@ static int host(lua_State *L)
     return 1;
 }
 
-static struct qd_cached *find_cached(struct qd_daemon *daemon, const char *key)
+/* Kept answers: in the registry, key → { version, text }. A new generation begins without any. */
+bool qd_cached_push(lua_State *L, const char *key, uint64_t version)
 {
-    size_t count = 0;
-    struct qd_cached *entry = daemon->cached;
+    int top = lua_gettop(L);
 
-    for (; entry && strcmp(entry->key, key) != 0; entry = entry->next)
-        count++;
-    if (entry || count >= CACHED_MAX)
-        return entry;
-    entry = calloc(1, sizeof(*entry) + strlen(key) + 1);
-    if (entry) {
-        strcpy(entry->key, key);
-        entry->next = daemon->cached;
-        daemon->cached = entry;
+    luaL_getsubtable(L, LUA_REGISTRYINDEX, CACHED);
+    if (lua_getfield(L, -1, key) == LUA_TTABLE) {
+        lua_rawgeti(L, -1, 1);
+        if ((uint64_t)lua_tointeger(L, -1) == version) {
+            lua_rawgeti(L, -2, 2);
+            lua_replace(L, top + 1);
+            lua_settop(L, top + 1);
+            return true;
+        }
     }
-    return entry;
+    lua_settop(L, top);
+    return false;
+}
+
+void qd_cached_keep(lua_State *L, const char *key, uint64_t version)
+{
+    int count = 0;
+
+    luaL_getsubtable(L, LUA_REGISTRYINDEX, CACHED);
+    for (lua_pushnil(L); lua_next(L, -2); lua_pop(L, 1))
+        count++;
+    if (count >= CACHED_MAX) {
+        lua_pop(L, 1);
+        lua_newtable(L);
+        lua_pushvalue(L, -1);
+        lua_setfield(L, LUA_REGISTRYINDEX, CACHED);
+    }
+    lua_createtable(L, 2, 0);
+    lua_pushinteger(L, (lua_Integer)version);
+    lua_rawseti(L, -2, 1);
+    lua_pushvalue(L, -3);
+    lua_rawseti(L, -2, 2);
+    lua_setfield(L, -2, key);
+    lua_pop(L, 1);
 }
 
 /* core.cached(key, version, function) */
 static int cached(lua_State *L)
 {
-    struct qd_daemon *daemon = qd_check_daemon(L);
-    const char *key = luaL_checkstring(L, 1), *text;
+    const char *key = luaL_checkstring(L, 1);
     uint64_t version = (uint64_t)luaL_checkinteger(L, 2);
-    struct qd_cached *entry;
-    size_t size;
-    char *copy;
 
     luaL_checktype(L, 3, LUA_TFUNCTION);
     if (qd_generation_of(L)->budget)
         return luaL_error(L, "a rule may not use the cache");
-    entry = find_cached(daemon, key);
-    if (entry && entry->data && entry->version == version && entry->generation == qd_generation_of(L)->number) {
-        lua_pushlstring(L, entry->data, entry->size);
+    if (qd_cached_push(L, key, version))
         return 1;
-    }
     lua_settop(L, 3);
     lua_call(L, 0, 1);
-    text = luaL_checklstring(L, -1, &size);
-    entry = find_cached(daemon, key);
-    copy = entry ? malloc(size + 1) : NULL;
-    if (copy) {
-        memcpy(copy, text, size);
-        free(entry->data);
-        entry->data = copy;
-        entry->size = size;
-        entry->version = version;
-        entry->generation = qd_generation_of(L)->number;
-    }
+    luaL_checkstring(L, -1);
+    qd_cached_keep(L, key, version);
     return 1;
 }
 
@@ -302,15 +300,4 @@ void qd_bind_core_open(lua_State *L)
     qd_bind_call_open(L);
     lua_pushlightuserdata(L, QD_NONE_POINTER);
     lua_setglobal(L, "none");
-}
-
-void qd_cached_free(struct qd_daemon *daemon)
-{
-    while (daemon->cached) {
-        struct qd_cached *entry = daemon->cached;
-
-        daemon->cached = entry->next;
-        free(entry->data);
-        free(entry);
-    }
 }

@@ -428,7 +428,7 @@ static void format_line(luaL_Buffer *buffer, const struct piece *pieces, size_t 
     luaL_addsize(buffer, (size_t)(out - start));
 }
 
-/* core.format(qubes, template): qubes is an array, or core.all_qubes. */
+/* core.format(qubes, template): qubes is an array, or core.all_qubes(), whose text is kept until the model changes. */
 static int format(lua_State *L)
 {
     struct qd_model *model = qd_check_daemon(L)->model;
@@ -439,6 +439,8 @@ static int format(lua_State *L)
     luaL_Buffer buffer;
 
     lua_settop(L, 2);
+    if (all && qd_cached_push(L, template, qd_model_version(model)))
+        return 1;
     if (!all) {
         for (size_t i = 1; i <= count; i++) {
             lua_rawgeti(L, 1, (lua_Integer)i);
@@ -462,6 +464,8 @@ static int format(lua_State *L)
         format_line(&buffer, pieces, piece_count, object);
     }
     luaL_pushresult(&buffer);
+    if (all)
+        qd_cached_keep(L, template, qd_model_version(model));
     return 1;
 }
 

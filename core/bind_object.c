@@ -40,16 +40,14 @@ void qd_push_object(lua_State *L, struct qd_object *object)
 
 struct qd_object *qd_to_object(lua_State *L, int index)
 {
-    struct qd_generation *generation = qd_generation_of(L);
     struct reference *reference = lua_touserdata(L, index);
-    bool same;
+    const void *type;
 
-    if (!reference || lua_islightuserdata(L, index) || !lua_getmetatable(L, index))
+    if (!reference || !lua_getmetatable(L, index))
         return NULL;
-    lua_rawgeti(L, LUA_REGISTRYINDEX, generation->object_metatable);
-    same = lua_rawequal(L, -1, -2);
-    lua_pop(L, 2);
-    return same ? reference->object : NULL;
+    type = lua_topointer(L, -1);
+    lua_pop(L, 1);
+    return type == qd_generation_of(L)->object_type ? reference->object : NULL;
 }
 
 struct qd_object *qd_check_object(lua_State *L, int index)
@@ -106,6 +104,7 @@ void qd_bind_object_open(lua_State *L)
     lua_setfield(L, -2, "__gc");
     lua_pushboolean(L, 0);
     lua_setfield(L, -2, "__metatable");
+    generation->object_type = lua_topointer(L, -1);
     generation->object_metatable = luaL_ref(L, LUA_REGISTRYINDEX);
     lua_newtable(L);
     lua_createtable(L, 0, 1);

@@ -8,15 +8,18 @@
 #include <string.h>
 
 #include "qd/bind_core.h"
+#include "qd/bind_string.h"
 #include "qd/generation.h"
 #include "qd/permission.h"
+#include "qd/run.h"
 
 #define HOOKS_MAX 100000
+#define COMPARISON_STEPS 4 /* of table.sort, for the budget */
 
 /* Copied name by name: what is not here does not exist for rules. Missing on purpose: everything that loads or writes code or files, raw access,
  * metatables, coroutines, and table.move, whose loop no budget sees. */
 static const char *const base_names[] = {"assert", "error",    "ipairs",   "next", "pairs",  "pcall",
-                                         "select", "tonumber", "tostring", "type", "xpcall", NULL};
+                                         "select", "tonumber", "tostring", "type", NULL};
 static const char *const table_names[] = {"concat", "insert", "pack", "remove", "sort", "unpack", NULL};
 static const char *const library_names[] = {"string", "math", "utf8", NULL};
 
@@ -90,6 +93,44 @@ static int deny(lua_State *L)
     return luaL_error(L, "denied");
 }
 
+/* Whether the first is less, as table.sort asks by itself; but charged, since comparing long strings costs as much as making them. */
+static int compare(lua_State *L)
+{
+    size_t a = 0, b = 0;
+
+    if (lua_type(L, 1) == LUA_TSTRING && lua_type(L, 2) == LUA_TSTRING) {
+        lua_tolstring(L, 1, &a);
+        lua_tolstring(L, 2, &b);
+    }
+    if (qd_budget_charge(L, COMPARISON_STEPS + (a < b ? a : b) / QD_STRING_BYTES_PER_STEP) == 0)
+        return luaL_error(L, "too costly to sort");
+    lua_pushboolean(L, lua_compare(L, 1, 2, LUA_OPLT));
+    return 1;
+}
+
+/* table.sort(list[, function]), with the stock function as upvalue. */
+static int sort(lua_State *L)
+{
+    lua_settop(L, 2);
+    if (lua_isnil(L, 2)) {
+        lua_pushcfunction(L, compare);
+        lua_replace(L, 2);
+    }
+    lua_pushvalue(L, lua_upvalueindex(1));
+    lua_insert(L, 1);
+    lua_call(L, 2, 0);
+    return 0;
+}
+
+static void wrap_sort(lua_State *L)
+{
+    lua_getfield(L, -1, "table");
+    lua_getfield(L, -1, "sort");
+    lua_pushcclosure(L, sort, 1);
+    lua_setfield(L, -2, "sort");
+    lua_pop(L, 1);
+}
+
 static void copy_library(lua_State *L, const char *name, const char *const only[])
 {
     lua_newtable(L);
@@ -119,6 +160,9 @@ void qd_bind_rules_push_environment(lua_State *L)
     for (int i = 0; library_names[i]; i++)
         copy_library(L, library_names[i], NULL);
     copy_library(L, "table", table_names);
+    wrap_sort(L);
+    lua_pushcfunction(L, qd_run_xpcall);
+    lua_setfield(L, -2, "xpcall");
     lua_pushcfunction(L, qd_bind_rules_on_permission);
     lua_setfield(L, -2, "on");
     lua_pushcfunction(L, deny);

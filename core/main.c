@@ -298,7 +298,6 @@ static int finish(struct qd_daemon *daemon, int r)
     qd_generation_unref(daemon->generation);
     qd_connections_free(daemon);
     qd_server_free(daemon);
-    qd_cached_free(daemon);
     free(daemon->reload);
     qd_store_close(daemon->store);
     qd_model_free(daemon->model);

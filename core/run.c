@@ -9,7 +9,8 @@
 #include <time.h>
 #include <unistd.h>
 
-#define HOOK_STEP 1000          /* instructions between two looks at the budget */
+#define HOOK_STEP 100           /* instructions between two looks at the budget; one may be a C function that takes milliseconds */
+#define CLOCK_STEPS 256         /* of a pattern or of bytes made, from which on the clock is looked at too */
 #define LOAD_STEP 100000        /* and at the clock of a load */
 #define STEPS_PER_INSTRUCTION 4 /* of the pattern matcher */
 #define ALARM_SECONDS 1         /* between two looks at the clock of a script that runs */
@@ -19,12 +20,17 @@ static lua_State *volatile running;
 
 static void watch(lua_State *L, lua_Debug *activation);
 
-/* From the kill on, every instruction raises: a pcall can catch one, and the next raises again. */
-static void kill_hook(lua_State *L, struct qd_budget *budget, const char *why)
+/* From the kill on, every instruction raises: a pcall can catch one, and the next raises again. Raises nothing itself. */
+static void condemn(struct qd_budget *budget, const char *why)
 {
     if (!budget->killed)
         budget->killed = why;
-    lua_sethook(L, watch, LUA_MASKCOUNT | LUA_MASKLINE, 1);
+    lua_sethook(budget->thread, watch, LUA_MASKCOUNT | LUA_MASKLINE, 1);
+}
+
+static void kill_hook(lua_State *L, struct qd_budget *budget, const char *why)
+{
+    condemn(budget, why);
     luaL_error(L, "%s", budget->killed);
 }
 
@@ -98,8 +104,8 @@ void *qd_run_allocate(void *context, void *block, size_t old_size, size_t new_si
 
         if (generation->memory + (new_size - old) > limit) {
             /* Lua collects all garbage and asks once more. A second refusal in a row is final, whatever a pcall makes of it. */
-            if (budget && ++budget->failed_allocations > 1 && !budget->killed)
-                budget->killed = "too much memory";
+            if (budget && ++budget->failed_allocations > 1)
+                condemn(budget, "too much memory");
             return NULL;
         }
     }
@@ -153,6 +159,7 @@ int qd_run_resume(struct qd_generation *generation, lua_State *thread, int argum
 void qd_budget_begin(struct qd_generation *generation, lua_State *L, struct qd_budget *budget, size_t items)
 {
     *budget = (struct qd_budget){
+        .thread = L,
         .instructions = QD_HOOK_INSTRUCTIONS + (int64_t)items * QD_HOOK_ITEM_INSTRUCTIONS,
         .deadline_ns = uv_hrtime() + QD_HOOK_MILLISECONDS * UINT64_C(1000000),
         .memory = generation->memory + QD_HOOK_MEMORY,
@@ -192,9 +199,26 @@ uint64_t qd_budget_charge(lua_State *L, uint64_t used)
     if (!budget)
         return UINT64_MAX;
     budget->instructions -= (int64_t)((used + STEPS_PER_INSTRUCTION - 1) / STEPS_PER_INSTRUCTION);
-    if (budget->instructions > 0)
-        return (uint64_t)budget->instructions * STEPS_PER_INSTRUCTION;
-    if (!budget->killed)
-        budget->killed = "too many instructions"; /* a pcall around the pattern changes nothing */
-    return 0;
+    if (budget->instructions <= 0)
+        condemn(budget, "too many instructions"); /* a pcall around the pattern changes nothing */
+    else if (used >= CLOCK_STEPS && uv_hrtime() > budget->deadline_ns)
+        condemn(budget, "too much time");
+    return budget->killed ? 0 : (uint64_t)budget->instructions * STEPS_PER_INSTRUCTION;
+}
+
+int qd_run_xpcall(lua_State *L)
+{
+    luaL_checktype(L, 2, LUA_TFUNCTION);
+    lua_pushvalue(L, 1);
+    lua_copy(L, 2, 1);
+    lua_replace(L, 2); /* handler, function, arguments */
+    if (lua_pcall(L, lua_gettop(L) - 2, LUA_MULTRET, 0) == LUA_OK) {
+        lua_pushboolean(L, 1);
+        lua_replace(L, 1);
+        return lua_gettop(L);
+    }
+    lua_pcall(L, 1, 1, 0);
+    lua_pushboolean(L, 0);
+    lua_insert(L, 1);
+    return 2;
 }

@@ -32,7 +32,7 @@ static const char *close_reason(int reason)
     case VIR_CONNECT_CLOSE_REASON_KEEPALIVE:
         return "the server doesn't answer";
     default:
-        return "the connection failed";
+        return "the connection broke";
     }
 }
 
@@ -61,7 +61,7 @@ void qd_virt_conn_lost(struct qd_virt *virt, uint64_t generation, const char *re
     present_one = virt->hub->ready && virt->hub->generation == generation;
     uv_mutex_unlock(&virt->hub->mutex);
     if (present_one && !virt->closing)
-        lose(virt, reason ? reason : "the connection failed");
+        lose(virt, reason ? reason : "the connection broke");
 }
 
 static void on_async(uv_async_t *async)

@@ -43,8 +43,9 @@ struct qd_untrusted {
 struct qd_untrusted *qd_push_untrusted(lua_State *L, struct qd_call *call);
 bool qd_is_untrusted(lua_State *L, int index);
 
-/* Frees what core.cached keeps. */
-void qd_cached_free(struct qd_daemon *daemon);
+/* bind_core.c: answers kept for a version of the model. Pushes the one of this key and version, or nothing and returns false; keeps the string on the top. */
+bool qd_cached_push(lua_State *L, const char *key, uint64_t version);
+void qd_cached_keep(lua_State *L, const char *key, uint64_t version);
 
 /* bind_call.c */
 struct qd_call_handle {

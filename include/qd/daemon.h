@@ -79,6 +79,7 @@ struct qd_hook {
 
 /* What a question to the rules may use up. While one is set on the generation, the model is read-only and nothing may wait. */
 struct qd_budget {
+    lua_State *thread; /* that the hooks run on */
     int64_t instructions;
     uint64_t deadline_ns; /* uv_hrtime's clock */
     size_t memory;        /* the generation's use may not pass this */
@@ -106,6 +107,7 @@ struct qd_generation {
     struct qd_hook *hooks;
     size_t hook_count;
     int object_metatable, proxies, core_hooks, threads; /* references in the registry */
+    const void *object_type, *call_type; /* the metatables, to tell such values apart by one comparison */
     size_t thread_count;
 };
 
@@ -193,7 +195,6 @@ struct qd_daemon {
     struct qd_lock *locks;
     struct qd_listener *listeners;
     struct qd_reload *reload;
-    struct qd_cached *cached;
     uv_timer_t sweep, ready;
     struct qd_status status;
     unsigned generations_made;

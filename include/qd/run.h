@@ -24,6 +24,10 @@ int qd_run_hook(struct qd_generation *generation, lua_State *L, int arguments, i
 /* What the string library may still spend on a pattern, and has spent (include/qd/bind_string.h). */
 uint64_t qd_budget_charge(lua_State *L, uint64_t used);
 
+/* The xpcall of rules: calls the handler after the error, not inside it. There the count hook, which a kill raises in, does not run, so that a
+ * handler which loops could not be stopped. */
+int qd_run_xpcall(lua_State *L);
+
 /* The allocator of generations: counts, and refuses past the generation's or the hook's limit. */
 void *qd_run_allocate(void *context, void *block, size_t old_size, size_t new_size);
 

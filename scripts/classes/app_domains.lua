@@ -22,10 +22,10 @@ local function template_of(self, request, is_disposable)
     if not template then raise('QubesValueError', 'no template was given, and there is no default one') end
   end
   if is_disposable and not template.template_for_dispvms then
-    raise('QubesValueError', template.name .. ' is no template for disposables')
+    raise('QubesValueError', 'the template is none for disposables')
   end
   if is_disposable and select(2, template:get('kernel')) then
-    raise('QubesValueError', template.name .. ' has no kernel, and there is no default one')
+    raise('QubesValueError', 'the template has no kernel, and there is no default one')
   end
   return template
 end

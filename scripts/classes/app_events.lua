@@ -67,7 +67,7 @@ end)
 
 Qubes:on('property-set:default_netvm', function(_, _, info)
   if info.newvalue ~= none and info.newvalue ~= info.oldvalue and not network.is_networked_class(info.newvalue) then
-    raise('QubesValueError', info.newvalue.name .. ' does not provide network')
+    raise('QubesValueError', 'the netvm does not provide network')
   end
   for _, qube in ipairs(followers('netvm')) do
     qube:fire('property-reset:netvm', { name = 'netvm', oldvalue = info.oldvalue or none })

@@ -17,8 +17,7 @@ AppVM:property('icon', { computed = true,
   doc = 'The name of the icon that stands for the qube, by its class and label.' })
 
 AppVM:on('property-pre-reset:template', function()
-  local default = app.default_template
-  raise('QubesValueError', 'a template can not be unset' .. (default and '; the default one is ' .. default.name or ''))
+  raise('QubesValueError', 'a template can not be unset; set it to another one')
 end)
 
 AppVM:on('property-pre-set:template', function(self)

@@ -66,7 +66,7 @@ local function remove(self)
   if not core.removed(self) then app:remove_vm(self) end
 end
 
-DispVM:on('domain-shutdown', function(self)
+DispVM:after('domain-shutdown', function(self)
   if self.auto_cleanup then remove(self) end
 end)
 
@@ -86,7 +86,7 @@ end
 function methods:start(options)
   local ok, err = pcall(function()
     if not self.template.template_for_dispvms then
-      raise('QubesException', self.template.name .. ' is no template for disposables any more')
+      raise('QubesException', 'its template is none for disposables any more')
     end
     self:start_qube(options)
   end)

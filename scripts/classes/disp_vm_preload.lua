@@ -62,13 +62,13 @@ function methods:use_preload()
   core.spawn(function() template:fire('domain-preload-dispvm-used', { dispvm = self, delay = delay }) end)
 end
 
-DispVM:on('domain-start', function(self)
+DispVM:after('domain-start', function(self)
   if not self.is_preload then return end
   if not self:preload_requested() then self:pause() end
   self.features[COMPLETED] = true
   if not self:preload_requested() then self.features[IN_PROGRESS] = false end
 end)
 
-DispVM:on('domain-unpaused', function(self)
+DispVM:after('domain-unpaused', function(self)
   if self.is_preload and features.truth(self.features[COMPLETED]) and self:is_fully_usable() then self:use_preload() end
 end)

@@ -31,7 +31,7 @@ DVMTemplateMixin:on({ 'property-pre-set:template_for_dispvms', 'property-pre-res
   local system, others = dependencies.of(self, SYSTEM_PROPERTIES, QUBE_PROPERTIES)
   if #system > 0 or #others > 0 then
     core.log('warning', ('%s stays a template for disposables, because of %s'):format(self.name, dependencies.describe(system, others)))
-    raise('QubesVMInUseError', #system > 0 and 'the system uses this template for its disposables' or 'other qubes use this template for disposables')
+    raise('QubesVMInUseError', 'this template for disposables is in use')
   end
   self:remove_preload_excess(0, 'template_for_dispvms was set to False')
 end)

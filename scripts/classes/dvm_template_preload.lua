@@ -84,7 +84,7 @@ local function work(self, delay)
   end
 end
 
-DVMTemplateMixin:on({ 'domain-preload-dispvm-start', 'domain-preload-dispvm-used' }, function(self, event, info)
+DVMTemplateMixin:after({ 'domain-preload-dispvm-start', 'domain-preload-dispvm-used' }, function(self, event, info)
   core.log('info', ('%s: %s (%s)'):format(self.name, event, info.reason or 'a disposable was used'))
   core.spawn(work, self, info.delay)
 end)
@@ -159,11 +159,11 @@ DVMTemplateMixin:on('property-set:template', function(self, _, info)
   preload.later(self, 'template has changed')
 end)
 
-DVMTemplateMixin:on('domain-shutdown', function(self)
+DVMTemplateMixin:after('domain-shutdown', function(self)
   if self.template_for_dispvms then self:refresh_outdated_preload() end
 end)
 
-DVMTemplateMixin:on('domain-remove-from-disk', function(self)
+DVMTemplateMixin:after('domain-remove-from-disk', function(self)
   if not self.template_for_dispvms then return end
   for _, disposable in ipairs(self:dispvms()) do
     if disposable.is_preload then core.spawn(function() disposable:cleanup() end) end

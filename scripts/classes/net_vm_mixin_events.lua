@@ -43,7 +43,7 @@ NetVMMixin:on('property-pre-set:netvm', function(self, _, info)
   local netvm = qube_or_nil(info.newvalue)
   local running = self:is_running()
   if netvm and running and not netvm:is_running() then
-    raise('QubesVMNotStartedError', netvm.name .. ' does not run, so a running qube can not be connected to it')
+    raise('QubesVMNotStartedError', 'the netvm does not run, so a running qube can not be connected to it')
   end
   local _, deferred_from = core_get(self, 'feature', DEFERRED)
   if self:is_paused() then
@@ -60,7 +60,7 @@ end)
 
 NetVMMixin:on('property-set:netvm', function(self, _, info)
   local old, netvm = qube_or_nil(info.oldvalue), qube_or_nil(info.newvalue)
-  if netvm and not network.is_networked_class(netvm) then raise('QubesValueError', netvm.name .. ' does not provide network') end
+  if netvm and not network.is_networked_class(netvm) then raise('QubesValueError', 'the netvm does not provide network') end
   if old and old:is_running() and network.is_networked_class(old) then old:reload_connected_ips() end
   if not netvm then return end
   if netvm:is_running() then netvm:reload_connected_ips() end
@@ -118,7 +118,7 @@ NetVMMixin:on('domain-pre-spawn', function(self)
   netvm:set_mapped_ip_info(self)
 end)
 
-NetVMMixin:on('domain-start', function(self)
+NetVMMixin:after('domain-start', function(self)
   if not self.provides_network then return end
   for _, client in ipairs(network.connected(self)) do
     if client:is_running() and not client:is_paused() then
@@ -129,18 +129,16 @@ NetVMMixin:on('domain-start', function(self)
   end
 end)
 
-NetVMMixin:on('domain-unpaused', function(self)
+NetVMMixin:after('domain-unpaused', function(self)
   if self:is_fully_usable() then self:apply_deferred_netvm() end
 end)
 
 NetVMMixin:on('domain-pre-shutdown', function(self, _, info)
   if not self.provides_network or info.force == true then return end
-  local users = {}
   for _, client in ipairs(network.connected(self)) do
-    if client:is_running() and not client.is_preload then users[#users + 1] = client.name end
-  end
-  if #users > 0 then
-    raise('QubesVMInUseError', ('%s provides network to running qubes: %s'):format(self.name, table.concat(users, ', ')))
+    if client:is_running() and not client.is_preload then
+      raise('QubesVMInUseError', self.name .. ' provides network to qubes that run')
+    end
   end
 end)
 

@@ -3,6 +3,7 @@
 -- stopping in qubes_vm_start.lua and qubes_vm_stop.lua.
 
 local features = import('features')
+local hypervisors = import('hypervisors')
 local inherit = import('inherit')
 local kernels = import('kernels')
 local layouts = import('layouts')
@@ -63,7 +64,7 @@ QubesVM:property('default_user', { set = setters.user_name, default = from_templ
 
 -- Memory is only moved between domains by Xen's balancer, and only when the guest takes part in it.
 function methods:is_memory_balancing_possible()
-  if core_host().type ~= 'xen' or self:has_pci_devices() then return false end
+  if not hypervisors.is_xen() or self:has_pci_devices() then return false end
   if self.virt_mode ~= 'hvm' then return true end
   if not features.truth(features.with_template(self, 'qrexec')) then return false end
   local any_service = false

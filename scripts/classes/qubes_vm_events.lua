@@ -2,6 +2,7 @@
 -- Registers on QubesVM: what follows from changes of its properties and features.
 
 local features = import('features')
+local hypervisors = import('hypervisors')
 local kernels = import('kernels')
 local layouts = import('layouts')
 local raise = import('exceptions').raise
@@ -34,7 +35,7 @@ QubesVM:on('property-pre-set:maxmem', function(self, _, info)
 end)
 
 function QubesVM.methods:uses_memory_hotplug()
-  if core.host().type ~= 'xen' then return false end
+  if not hypervisors.is_xen() then return false end
   local wanted = features.with_template(self, 'memory-hotplug')
   if wanted then return wanted ~= '' end
   if self.virt_mode == 'hvm' then return false end

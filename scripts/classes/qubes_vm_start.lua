@@ -32,7 +32,7 @@ local function tell_of_domain(self)
   for _, name in ipairs { 'xid', 'stubdom_xid', 'start_time' } do self:fire('property-reset:' .. name, { name = name }) end
 end
 
-QubesVM:on('domain-stopped', tell_of_domain)
+QubesVM:after('domain-stopped', tell_of_domain)
 
 local function check_allowed(self)
   local reason = self.features['prohibit-start']
@@ -42,10 +42,15 @@ local function check_allowed(self)
   raise('QubesException', text)
 end
 
--- Its netvm has to be there first.
+-- Its netvm has to be there first. What is wrong with that one is not for everybody who may start this one.
 local function prepare(self, start_guid)
   local netvm = self.netvm
-  if netvm and core.qid(netvm) ~= 0 and not netvm:is_running() then netvm:start { start_guid = start_guid } end
+  if not netvm or core.qid(netvm) == 0 or netvm:is_running() then return end
+  local ok, err = pcall(netvm.start, netvm, { start_guid = start_guid })
+  if not ok then
+    core.log('error', ('%s: its netvm can not be started: %s'):format(self.name, exceptions.message(err)))
+    raise('QubesException', 'the qube that provides its network can not be started')
+  end
 end
 
 local function spawn(self, start_guid)

@@ -32,7 +32,7 @@ local function tell_of_default(self, name)
   end
 end
 
-TemplateVM:on('domain-shutdown', function(self)
+TemplateVM:after('domain-shutdown', function(self)
   for _, qube in ipairs(self:appvms()) do
     if qube.template_for_dispvms then qube:refresh_outdated_preload() end
   end

@@ -1,6 +1,7 @@
 -- SPDX-License-Identifier: GPL-2.0-or-later
 -- Registers the audiovm: the tag audiovm-NAME on the qubes whose sound it plays, and what the guests are told.
 
+local property = import('property')
 local qubesdb = import('qubesdb')
 local raise = import('exceptions').raise
 local views = import('views')
@@ -11,7 +12,7 @@ local PREFIX = 'audiovm-'
 local function played_by(audiovm)
   local list = {}
   for _, qube in ipairs(views.qubes()) do
-    if qube ~= audiovm and qube.audiovm == audiovm then list[#list + 1] = qube end
+    if qube ~= audiovm and property.value(qube, 'audiovm') == audiovm then list[#list + 1] = qube end
   end
   return list
 end

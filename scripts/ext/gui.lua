@@ -2,6 +2,7 @@
 -- Registers the guivm: the tag guivm-NAME on the qubes whose windows it shows, and what the guests are told.
 
 local features = import('features')
+local property = import('property')
 local qubesdb = import('qubesdb')
 local raise = import('exceptions').raise
 local views = import('views')
@@ -12,7 +13,7 @@ local PREFIX = 'guivm-'
 local function shown_by(guivm)
   local list = {}
   for _, qube in ipairs(views.qubes()) do
-    if qube.guivm == guivm then list[#list + 1] = qube end
+    if property.value(qube, 'guivm') == guivm then list[#list + 1] = qube end
   end
   return list
 end
@@ -54,7 +55,8 @@ on('domain-load', on_init)
 on('domain-tag-add:created-by-*', function(qube, _, info)
   local creator = core.qube(info.tag:sub(12)) or raise('QubesVMNotFoundError', 'the tag names no qube')
   local name = creator.features['set-created-guivm']
-  if features.truth(name) then qube.guivm = core.qube(name) or raise('QubesVMNotFoundError', 'set-created-guivm names no qube') end
+  if not features.truth(name) or not qube:property_def('guivm') then return end
+  qube.guivm = core.qube(name) or raise('QubesVMNotFoundError', 'set-created-guivm names no qube')
 end)
 
 on('property-reset:keyboard_layout', function(qube) qubesdb.write(qube, '/keyboard-layout', qube.keyboard_layout) end)

@@ -1,6 +1,7 @@
 -- SPDX-License-Identifier: GPL-2.0-or-later
 -- Registers the relayvm of remote qubes: the tag relayvm-NAME, and what the relay is told.
 
+local property = import('property')
 local qubesdb = import('qubesdb')
 
 local PREFIX = 'relayvm-'
@@ -20,6 +21,6 @@ on('property-reset:relayvm', function(qube) retag(qube, qube.relayvm) end, 'Remo
 
 on('domain-start', function(relay)
   for _, qube in ipairs(core.qubes()) do
-    if qube.relayvm == relay then qubesdb.write(relay, '/remote/' .. qube.name, qube.remote_name or qube.name) end
+    if property.value(qube, 'relayvm') == relay then qubesdb.write(relay, '/remote/' .. qube.name, qube.remote_name or qube.name) end
   end
 end)

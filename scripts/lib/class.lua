@@ -50,14 +50,14 @@ function Class:property(name, declaration)
 end
 
 -- Registers a handler of an event, or of each of an array of events.
-function Class:on(event, handler, extension)
+function Class:on(event, handler, extension, late)
   if type(event) == 'table' then
-    for _, each in ipairs(event) do self:on(each, handler, extension) end
+    for _, each in ipairs(event) do self:on(each, handler, extension, late) end
     return
   end
   if type(handler) ~= 'function' then error('a handler of ' .. tostring(event) .. ' has to be a function', 2) end
   registrations = registrations + 1
-  local entry = { handler = handler, order = registrations, extension = extension or false }
+  local entry = { handler = handler, order = registrations, extension = extension or false, late = late }
   if glob.has_wildcard(event) then
     entry.pattern = event
     self.patterns[#self.patterns + 1] = entry
@@ -70,6 +70,11 @@ function Class:on(event, handler, extension)
     list[#list + 1] = entry
   end
   forget()
+end
+
+-- The same for one that runs when all others have run and the subscribers were told: for work that follows from the event.
+function Class:after(event, handler, extension)
+  self:on(event, handler, extension, true)
 end
 
 function classes.class(name, declaration)
@@ -172,7 +177,7 @@ local function earlier(a, b)
   return a.order < b.order
 end
 
--- The handlers of an event for objects of a resolved class, in the order in which they run.
+-- The handlers of an event for objects of a resolved class, in the order in which they run; those of `after` are in the field `late`, if any.
 function classes.handlers(r, event, pre)
   local cache = pre and r.pre_handlers or r.handlers
   local list = cache[event]
@@ -190,7 +195,14 @@ function classes.handlers(r, event, pre)
       if glob.match(entry.pattern, event) then found[#found + 1] = entry end
     end
     table.sort(found, earlier)
-    for _, entry in ipairs(found) do list[#list + 1] = entry.handler end
+    for _, entry in ipairs(found) do
+      local to = list
+      if entry.late then
+        list.late = list.late or {}
+        to = list.late
+      end
+      to[#to + 1] = entry.handler
+    end
   end
 
   if r.cached >= CACHED_EVENTS then

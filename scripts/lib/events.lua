@@ -2,7 +2,8 @@
 -- Firing of events: which handlers run, in which order, and what the subscribers of admin.Events get. Registers nothing.
 --
 -- An ordinary event runs from the furthest parent to the class itself, and the subscribers come last; an event fired with `pre` runs the other
--- way round, subscribers first. So a subscriber sees the announcement of a change that a handler then refuses.
+-- way round, subscribers first. So a subscriber sees the announcement of a change that a handler then refuses. What was registered with `after`
+-- comes last of all.
 
 local classes = import('class')
 
@@ -55,6 +56,8 @@ function events.fire(object, event, info, pre)
   if not pre and seen then
     core_publish(object, event, info, is_attempt(event))
   end
+  local late = list.late
+  for i = 1, late and #late or 0 do late[i](object, event, info) end
   return effects
 end
 

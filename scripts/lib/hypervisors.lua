@@ -13,6 +13,10 @@ function hypervisors.add(kind, hypervisor)
   return hypervisor
 end
 
+function hypervisors.is_xen()
+  return core.host().type:lower() == 'xen'
+end
+
 -- That of the present connection.
 function hypervisors.current()
   local hypervisor = by_type[core.host().type:lower()]

@@ -40,7 +40,7 @@ end
 function network.check_default_netvm(object, netvm, def)
   local upstream = netvm
   while upstream and network.is_networked_class(upstream) do
-    if upstream:is_default('netvm') then property.refuse(object, def, upstream.name .. ' would be connected to itself') end
+    if upstream:is_default('netvm') then property.refuse(object, def, 'a qube that follows it would be connected to itself') end
     upstream = upstream.netvm
   end
   return netvm
@@ -49,7 +49,7 @@ end
 -- A setter: a qube that others are connected to goes on providing network.
 function network.check_provides(self, provides)
   if not provides and #network.connected(self) > 0 then
-    raise('QubesValueError', 'other qubes are connected to this one: change their netvm first')
+    raise('QubesValueError', 'this qube is still the netvm of others')
   end
   return provides
 end

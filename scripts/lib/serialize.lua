@@ -56,7 +56,7 @@ function serialize.properties(object, names, to_text)
   for i = 1, #names do
     local name = names[i]
     local text = line(object, properties[name], to_text)
-    if find(text, '[\\\n]') then text = text:gsub('\\', '\\\\'):gsub('\n', '\\n') end
+    if find(text, '\\', 1, true) or find(text, '\n', 1, true) then text = text:gsub('\\', '\\\\'):gsub('\n', '\\n') end
     lines[i] = name .. ' ' .. text .. '\n'
   end
   return table.concat(lines)

@@ -17,7 +17,10 @@ describe('a qube that a rule hides from the caller', function()
 
   setup(function()
     d = daemon.start { acl = { ['10-hide.lua'] = HIDES } }
-    d:estate { 'guest', 'shown', 'secret', 'net' }
+    d:estate { 'guest', 'shown', 'secret', 'net', 'provider' }
+    d:ok('admin.vm.property.Set', 'provider', 'provides_network', 'True')
+    d:ok('admin.vm.property.Set', 'secret', 'netvm', 'provider')
+    d:ok('admin.vm.tag.Set', 'provider', 'shared')
     d:ok('admin.vm.property.Set', 'net', 'provides_network', 'True')
     d:ok('admin.vm.property.Set', 'shown', 'netvm', 'net')
     d:ok('admin.vm.property.Set', 'shown', 'guivm', 'secret')
@@ -93,6 +96,8 @@ describe('a qube that a rule hides from the caller', function()
   it('refuses as a rule would, where it stands against a change', function()
     assert.equal('PermissionDenied', guest('admin.vm.Create.AppVM', 'dom0', '', 'name=secret label=red').class)
     assert.equal('PermissionDenied', guest('admin.label.Remove', 'dom0', 'pink').class)
+    assert.equal('PermissionDenied', guest('admin.vm.Remove', 'provider').class)
+    assert.equal('QubesVMInUseError', d:call('dom0', 'admin.vm.Remove', 'provider').class)
     assert.equal('QubesLabelInUseError', d:call('dom0', 'admin.label.Remove', 'dom0', 'pink').class)
   end)
 

@@ -122,6 +122,8 @@ function Call:visible(qube) return qube ~= nil and not self.world.core.removed(q
 function Call:qube(name) return self.world.core.qube(name) end
 function Call:subscribe() end
 function Call:send_event() end
+function Call:is_resumed() return false end
+function Call:may_hide() return false end
 
 local function find_qube(world, name)
   validators.qube_name(name)

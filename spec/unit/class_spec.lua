@@ -113,6 +113,14 @@ describe('events', function()
     assert.equal(1, #world.outbox)
   end)
 
+  it('run what is to be done after them when everybody was told', function()
+    local world, env = empty_world()
+    local told
+    env.class('QubesVM', {}):after('e', function() told = #world.outbox end)
+    world.core.add_qube { name = 'q', class = 'QubesVM' }:fire('e')
+    assert.equal(1, told)
+  end)
+
   it('answer what the handlers returned', function()
     local world, env = empty_world()
     env.class('BaseVM', {}):on('ask', function() return 'first' end)

@@ -256,3 +256,50 @@ describe('a qube', function()
     assert.equal('QubesVMInUseError', refused(function() dvm.template_for_dispvms = false end))
   end)
 end)
+
+describe('on Xen', function()
+  it('memory is balanced where the guest takes part in it', function()
+    world.host.type = 'Xen'
+    local qube = add { class = 'StandaloneVM', name = 'q' }
+    assert.equal(4000, qube.maxmem)
+    done(function() qube.features.os = 'Linux' end)
+    assert.equal(4000, qube.maxmem)
+    done(function() qube.virt_mode = 'hvm' end)
+    assert.equal(0, qube.maxmem)
+    done(function() qube.features.qrexec = '1' end)
+    assert.equal(4000, qube.maxmem)
+    done(function() qube.features['supported-service.cups'] = '1' end)
+    assert.equal(0, qube.maxmem)
+  end)
+
+  it('the domain XML is complete and escaped', function()
+    world.host.type = 'Xen'
+    local qube = add { class = 'StandaloneVM', name = 'q' }
+    done(function() qube.kernelopts = 'a="<&>"' end)
+    local xml = qube:hypervisor().domain_xml(qube)
+    assert.truthy(xml:find('a=&quot;&lt;&amp;&gt;&quot;', 1, true))
+    assert.is_nil(xml:find('{', 1, true))
+    world.host.type = 'QEMU'
+    assert.truthy(qube:hypervisor().domain_xml(qube):find('<domain type="qemu">', 1, true))
+  end)
+end)
+
+describe('a request of features', function()
+  it('is believed as far as it should be', function()
+    local qube = add { class = 'StandaloneVM', name = 'q' }
+    done(function()
+      qube:fire('features-request', { untrusted_features = {
+        qrexec = '1', gui = '2', ['os'] = 'Linux', ['os-version'] = '42.1', ['os-eol'] = '2027-13-01', ['supported-service.cups'] = '1',
+        ['supported-rpc.qubes.WaitForSession'] = '1', ['anon-timezone'] = '0', ['boot-mode.kernelopts.m'] = 'x', ['boot-mode.name.other'] = 'y',
+        ['boot-mode.active'] = 'm', ['service.cups'] = '1',
+      } })
+    end)
+    local seen = {}
+    for name, value in pairs(qube.features) do seen[name] = value end
+    assert.same({
+      qrexec = '1', os = 'Linux', ['os-version'] = '42.1', ['supported-service.cups'] = '1', ['supported-rpc.qubes.WaitForSession'] = '1',
+      ['boot-mode.kernelopts.m'] = 'x', ['boot-mode.active'] = 'm',
+    }, seen)
+    assert.equal('m', qube.bootmode)
+  end)
+end)

@@ -7,7 +7,7 @@ method('internal.Reload', {
   dest = 'adminvm', arg = 'none', payload = 'none', scope = 'none', execute = true,
   doc = 'Loads scripts and rules anew. Answers, when they serve, "generation=NUMBER digest=SHA256"; files that do not load leave the old ones serving.',
 }, function(call)
-  call:permission {}
+  call:permission()
   local serves, number, digest, problem = core.reload()
   if not serves then
     raise('QubesException', ('generation %d goes on: %s'):format(number, problem))
@@ -19,6 +19,6 @@ method('internal.Status', {
   dest = 'adminvm', arg = 'none', payload = 'none', scope = 'none', read = true,
   doc = 'JSON about the daemon: its generation, calls, store and connection to libvirt.',
 }, function(call)
-  call:permission {}
+  call:permission()
   return json.encode(core.status()) .. '\n'
 end)

@@ -1,6 +1,8 @@
 -- SPDX-License-Identifier: GPL-2.0-or-later
 -- Registers internal.SuspendPre and internal.SuspendPost, which the system's sleep hooks call.
 
+local preload = import('preload')
+
 -- Qubes that slept before the computer did keep sleeping after it: their names are stored between the two calls.
 local KIND, NAME = 'suspend', 'asleep-before'
 
@@ -10,6 +12,15 @@ end
 
 local function is_local_guest(qube)
   return qube.klass ~= 'AdminVM' and qube.klass ~= 'RemoteVM'
+end
+
+-- Templates of disposables that are kept ready.
+local function preloading()
+  local list = {}
+  for qube in app.domains:each() do
+    if qube.template_for_dispvms and preload.max(qube) > 0 then list[#list + 1] = qube end
+  end
+  return list
 end
 
 -- Calls `action` of each of the qubes; what failed is told in one error at the end.
@@ -29,9 +40,12 @@ end
 
 method('internal.SuspendPre', {
   dest = 'adminvm', arg = 'none', payload = 'none', scope = 'none', execute = true,
-  doc = 'Before the computer sleeps: suspends all running qubes.',
+  doc = 'Before the computer sleeps: removes preloaded disposables and suspends all running qubes.',
 }, function(call)
-  call:permission {}
+  call:permission()
+  for _, template in ipairs(preloading()) do
+    template:remove_preload_excess(0, 'the computer will sleep')
+  end
   local asleep, running = {}, {}
   for qube in app.domains:each() do
     if sleeps(qube) then
@@ -46,9 +60,9 @@ end)
 
 method('internal.SuspendPost', {
   dest = 'adminvm', arg = 'none', payload = 'none', scope = 'none', execute = true,
-  doc = 'After the computer slept: wakes the qubes that were suspended for it.',
+  doc = 'After the computer slept: wakes the qubes that were suspended for it, and preloads disposables again.',
 }, function(call)
-  call:permission {}
+  call:permission()
   local _, names = core.get(app, KIND, NAME)
   local kept = {}
   for name in (names or ''):gmatch('%S+') do
@@ -60,6 +74,9 @@ method('internal.SuspendPost', {
     if is_local_guest(qube) and sleeps(qube) and not kept[qube.name] then
       suspended[#suspended + 1] = qube
     end
+  end
+  for _, template in ipairs(preloading()) do
+    preload.later(template, 'the computer slept')
   end
   each(suspended, 'resume')
 end)

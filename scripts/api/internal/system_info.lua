@@ -48,6 +48,6 @@ method('internal.GetSystemInfo', {
   dest = 'adminvm', arg = 'none', payload = 'none', scope = 'none', read = true,
   doc = 'JSON: {"domains": {NAME: {"type", "label", "icon", "tags", "power_state", "uuid", "guivm", …}}}. Built once a change.',
 }, function(call)
-  call:permission {}
+  call:permission()
   return core.cached('internal.GetSystemInfo', core.version(), build)
 end)

@@ -15,7 +15,7 @@ local name_features = { ['preload-dispvm'] = true, ['deferred-netvm-original'] =
 -- Whether the caller may know of this tag. A name that no qube has is left out too: otherwise a caller could set such a tag and see from
 -- its absence that there is a qube of that name.
 function hidden.shows_tag(call, tag)
-  if call.src.klass == 'AdminVM' then return true end
+  if not call:may_hide() or call.src.klass == 'AdminVM' then return true end
   for _, prefix in ipairs(tag_prefixes) do
     if tag:sub(1, #prefix) == prefix then
       return call:qube(tag:sub(#prefix + 1)) ~= nil
@@ -45,6 +45,7 @@ local of_network = {
 
 -- Whether the qube has a netvm that the caller can't see.
 function hidden.hides_netvm(call, holder)
+  if not call:may_hide() then return false end
   local netvm = holder.netvm
   return netvm ~= nil and not call:visible(netvm)
 end
@@ -60,6 +61,7 @@ end
 
 -- How values of properties are written for the caller: a qube that it can't see is written as none.
 function hidden.writer(call)
+  if not call:may_hide() then return serialize.text end
   return function(value)
     if core.is_object(value) and not call:visible(value) then return '' end
     return serialize.text(value)

@@ -15,16 +15,18 @@ end
 
 -- Declares the seven methods under `prefix`. `holder_of(call)` is the object that has the properties.
 function property.declare(prefix, dest, scope, holder_of)
-  local function definition_of(call)
-    local definition = holder_of(call):property_def(call.arg)
+  -- The object, the property's name and its declaration.
+  local function asked_for(call)
+    local holder, name = holder_of(call), call.arg
+    local definition = holder:property_def(name)
     if not definition then
-      raise('QubesNoSuchPropertyError', ('there is no property "%s" here'):format(call.arg))
+      raise('QubesNoSuchPropertyError', ('there is no property "%s" here'):format(name))
     end
-    return definition
+    return holder, name, definition
   end
 
-  local function writer_of(call, name)
-    return hidden.withholds(call, holder_of(call), name) and hidden.nothing or hidden.writer(call)
+  local function writer_of(call, holder, name)
+    return hidden.withholds(call, holder, name) and hidden.nothing or hidden.writer(call)
   end
 
   local function one(name, declaration, handler)
@@ -44,9 +46,9 @@ function property.declare(prefix, dest, scope, holder_of)
     read = true,
     doc = 'The value of the property: "default=True|False type=str|int|bool|vm|label VALUE".',
   }, function(call)
-    definition_of(call)
-    call:permission {}
-    return holder_of(call):property_text(call.arg, writer_of(call, call.arg))
+    local holder, name = asked_for(call)
+    call:permission()
+    return holder:property_text(name, writer_of(call, holder, name))
   end)
 
   one('GetAll', {
@@ -61,7 +63,7 @@ function property.declare(prefix, dest, scope, holder_of)
     end
     local all = {}
     for i, name in ipairs(names) do
-      all[i] = holder:property_values({ name }, writer_of(call, name))
+      all[i] = holder:property_values({ name }, writer_of(call, holder, name))
     end
     return table.concat(all)
   end)
@@ -70,9 +72,9 @@ function property.declare(prefix, dest, scope, holder_of)
     read = true,
     doc = 'What the property would be after a reset: "type=TYPE VALUE"; nothing when it has no default.',
   }, function(call)
-    definition_of(call)
-    call:permission {}
-    return holder_of(call):default_text(call.arg, writer_of(call, call.arg))
+    local holder, name = asked_for(call)
+    call:permission()
+    return holder:default_text(name, writer_of(call, holder, name))
   end)
 
   one('Set', {
@@ -80,31 +82,30 @@ function property.declare(prefix, dest, scope, holder_of)
     info = { newvalue = 'the new value: a string, an integer or a boolean; the name of a qube or label, "" for no qube' },
     doc = 'Sets the property to the payload. The name of a qube may be empty, which stands for none.',
   }, function(call, untrusted_payload)
-    local definition = definition_of(call)
-    local holder = holder_of(call)
-    local newvalue = holder:sanitize(call.arg, untrusted_payload)
+    local holder, name, definition = asked_for(call)
+    local newvalue = holder:sanitize(name, untrusted_payload)
     call:permission { newvalue = newvalue }
     if definition.type == 'vm' then
       newvalue = qube_or_none(call, newvalue)
     end
-    holder[call.arg] = newvalue
+    holder[name] = newvalue
   end)
 
   one('Reset', {
     write = true,
     doc = 'Makes the property follow its default again.',
   }, function(call)
-    definition_of(call)
-    call:permission {}
-    holder_of(call):reset(call.arg)
+    local holder, name = asked_for(call)
+    call:permission()
+    holder:reset(name)
   end)
 
   one('Help', {
     read = true,
     doc = 'What the property means, a paragraph of plain text.',
   }, function(call)
-    local definition = definition_of(call)
-    call:permission {}
+    local _, _, definition = asked_for(call)
+    call:permission()
     return ((definition.doc or ''):gsub('%s+', ' '))
   end)
 end

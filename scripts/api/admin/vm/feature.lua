@@ -43,7 +43,7 @@ method('admin.vm.feature.Get', {
   dest = 'any', arg = 'required', payload = 'none', scope = 'local', read = true,
   doc = 'The value of the feature.',
 }, function(call)
-  call:permission {}
+  call:permission()
   return answer(call, call.dest.features[call.arg])
 end)
 
@@ -51,7 +51,7 @@ method('admin.vm.feature.CheckWithTemplate', {
   dest = 'any', arg = 'required', payload = 'none', scope = 'local', read = true,
   doc = 'The value of the feature; where the qube has none, that of its template, and of the template\'s template.',
 }, function(call)
-  call:permission {}
+  call:permission()
   return answer(call, along(call, 'template'))
 end)
 
@@ -59,7 +59,7 @@ method('admin.vm.feature.CheckWithNetvm', {
   dest = 'any', arg = 'required', payload = 'none', scope = 'local', read = true,
   doc = 'The value of the feature; where the qube has none, that of its netvm, and of that one\'s netvm.',
 }, function(call)
-  call:permission {}
+  call:permission()
   return answer(call, along(call, 'netvm'))
 end)
 
@@ -67,7 +67,7 @@ method('admin.vm.feature.CheckWithAdminVM', {
   dest = 'any', arg = 'required', payload = 'none', scope = 'local', read = true,
   doc = 'The value of the feature; where the qube has none, that of dom0.',
 }, function(call)
-  call:permission {}
+  call:permission()
   return answer(call, call.dest.features[call.arg] or of_adminvm(call))
 end)
 
@@ -75,7 +75,7 @@ method('admin.vm.feature.CheckWithTemplateAndAdminVM', {
   dest = 'any', arg = 'required', payload = 'none', scope = 'local', read = true,
   doc = 'The value of the feature; where neither the qube nor its template has one, that of dom0.',
 }, function(call)
-  call:permission {}
+  call:permission()
   return answer(call, along(call, 'template') or of_adminvm(call))
 end)
 
@@ -94,6 +94,6 @@ method('admin.vm.feature.Remove', {
   dest = 'any', arg = 'required', payload = 'none', scope = 'local', write = true,
   doc = 'Removes the feature, which must be set.',
 }, function(call)
-  call:permission {}
+  call:permission()
   call.dest.features[call.arg] = nil
 end)

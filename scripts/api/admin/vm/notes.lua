@@ -9,7 +9,7 @@ method('admin.vm.notes.Get', {
   dest = 'qube', arg = 'none', payload = 'none', scope = 'local', read = true,
   doc = 'The notes about the qube, in UTF-8.',
 }, function(call)
-  call:permission {}
+  call:permission()
   local _, text = core.get(call.dest, 'notes', 'text')
   return text
 end)
@@ -20,6 +20,6 @@ method('admin.vm.notes.Set', {
 }, function(call, untrusted_payload)
   call:enforce(untrusted_payload:length() <= MAX_BYTES, 'notes have 256000 bytes at most')
   local text = displayable.clean(untrusted_payload:utf8())
-  call:permission {}
+  call:permission()
   core.set(call.dest, 'notes', 'text', text)
 end)

@@ -12,7 +12,7 @@ local function declare(name, action, doc)
     dest = 'any', arg = 'none', payload = 'none', scope = 'local', execute = true,
     doc = doc,
   }, function(call)
-    call:permission {}
+    call:permission()
     act(call, action)
   end)
 end

@@ -17,7 +17,7 @@ method('admin.vm.Remove', {
   dest = 'any', arg = 'none', payload = 'none', scope = 'global', write = true,
   doc = 'Removes the qube and its data. It must be halted, and no other qube or setting may need it.',
 }, function(call)
-  call:permission {}
+  call:permission()
   local qube = call.dest
   if qube.klass == 'AdminVM' then
     raise('QubesVMInUseError', 'dom0 stays')

@@ -11,7 +11,7 @@ method('admin.vm.CurrentState', {
   dest = 'any', arg = 'none', payload = 'none', scope = 'local', read = true,
   doc = 'How the qube is now: "mem=KIB mem_static_max=KIB cputime=NANOSECONDS power_state=STATE". Where libvirt does not answer, the numbers are 0.',
 }, function(call)
-  call:permission {}
+  call:permission()
   local qube = call.dest
   local running = is_on(qube) and virt.stats()[qube.uuid] or {}
   local limit = is_on(qube) and qube.maxmem or 0

@@ -3,6 +3,8 @@
 
 local virt = import('api/virt')
 
+local INTERVAL_MAX = 3600 -- seconds
+
 -- The use of CPU since the last round, in percent of the qube's virtual CPUs. A lower time than before means that it was started anew.
 local function usage(domain, before, seconds)
   if not before or domain.vcpus == 0 or domain.cpu_time < before.cpu_time then return 0 end
@@ -40,6 +42,6 @@ method('admin.vm.Stats', {
       if domain then send(call, qube, domain, before[qube.uuid], now - last) end
     end
     before, last = domains, now
-    core.sleep(app.stats_interval)
+    core.sleep(math.max(1, math.min(app.stats_interval, INTERVAL_MAX)))
   end
 end)

@@ -22,7 +22,7 @@ method('admin.vm.tag.Get', {
   doc = 'Whether the qube has the tag: 1 or 0.',
 }, function(call)
   core.validate.tag(call.arg)
-  call:permission {}
+  call:permission()
   return call.dest.tags[call.arg] and hidden.shows_tag(call, call.arg) and '1' or '0'
 end)
 
@@ -31,7 +31,7 @@ method('admin.vm.tag.Set', {
   doc = 'Gives the qube the tag. It may have it already.',
 }, function(call)
   core.validate.tag(call.arg)
-  call:permission {}
+  call:permission()
   call.dest.tags[call.arg] = true
 end)
 
@@ -40,7 +40,7 @@ method('admin.vm.tag.Remove', {
   doc = 'Takes the tag from the qube, which must have it.',
 }, function(call)
   core.validate.tag(call.arg)
-  call:permission {}
+  call:permission()
   if not call.dest.tags[call.arg] or not hidden.shows_tag(call, call.arg) then
     raise('QubesTagNotFoundError', ('the qube has no tag "%s"'):format(call.arg))
   end
