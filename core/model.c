@@ -427,6 +427,19 @@ int qd_model_add_qube(struct qd_model *model, struct qd_journal *journal, int64_
     return 0;
 }
 
+/* Of a qube that is removed for good: removed qubes that refer to each other, or to themselves, would never be freed. */
+static void forget_removed(struct qd_model *model, struct qd_object *qube)
+{
+    for (size_t i = 0; i < qube->attribute_count; i++) {
+        struct qd_value *value = &qube->attributes[i].value, old_value = *value;
+
+        if (value->type == QD_VALUE_QUBE && value->u.object->removed) {
+            *value = (struct qd_value){.type = QD_VALUE_NONE};
+            qd_value_unref(model, &old_value);
+        }
+    }
+}
+
 int qd_model_delete_qube(struct qd_model *model, struct qd_journal *journal, struct qd_object *qube)
 {
     if (qube->removed || qube == model->app)
@@ -436,6 +449,8 @@ int qd_model_delete_qube(struct qd_model *model, struct qd_journal *journal, str
     if (journal)
         journal_object(journal, QD_CHANGE_DELETE, qube);
     index_remove(model, qube);
+    if (!journal)
+        forget_removed(model, qube);
     qd_object_unref(model, qube);
     return 0;
 }
@@ -649,8 +664,13 @@ void qd_journal_undo(struct qd_model *model, struct qd_journal *journal)
 
 void qd_journal_clear(struct qd_model *model, struct qd_journal *journal)
 {
-    for (size_t i = 0; i < journal->count; i++)
-        change_release(model, &journal->changes[i]);
+    for (size_t i = 0; i < journal->count; i++) {
+        struct qd_change *change = &journal->changes[i];
+
+        if (change->op == QD_CHANGE_DELETE)
+            forget_removed(model, change->object);
+        change_release(model, change);
+    }
     journal->count = 0;
 }
 

@@ -132,7 +132,8 @@ void qd_object_unref(struct qd_model *model, struct qd_object *object);
 /* Adds a qube. `id` 0: a new one is taken. -EEXIST: the name, uuid or qid is taken; -ENOSPC: QD_QUBES_MAX; -ENOMEM. Borrows to `ret_qube`. */
 int qd_model_add_qube(struct qd_model *model, struct qd_journal *journal, int64_t id, int64_t qid, const char *uuid, const char *name,
                       const char *class_name, struct qd_object **ret_qube);
-/* Takes a qube out of the model. Attributes that refer to it stay, and read as QD_VALUE_QUBE with `removed` set. */
+/* Takes a qube out of the model. Attributes that refer to it stay, and read as QD_VALUE_QUBE with `removed` set; but when the removal is for good
+ * (the journal is cleared, or there is none), those of removed qubes become QD_VALUE_NONE. */
 int qd_model_delete_qube(struct qd_model *model, struct qd_journal *journal, struct qd_object *qube);
 
 /* NULL when it is not set explicitly. Borrows, until the object's next change. */

@@ -23,7 +23,8 @@
 
 enum qd_virt_op {
     QD_VIRT_DEFINE,   /* define (or redefine) from `argument`, domain XML; result: none */
-    QD_VIRT_CREATE,   /* start the defined domain, `flags` as virDomainCreateWithFlags (e.g. VIR_DOMAIN_START_PAUSED) */
+    QD_VIRT_CREATE,   /* start the defined domain, `flags` as virDomainCreateWithFlags (e.g. VIR_DOMAIN_START_PAUSED, which the embedded driver
+                       * doesn't know: there it is started, then suspended) */
     QD_VIRT_SUSPEND,  /* pause */
     QD_VIRT_RESUME,   /* unpause */
     QD_VIRT_SHUTDOWN, /* ask the guest */
@@ -36,7 +37,9 @@ enum qd_virt_op {
 };
 
 struct qd_virt_result {
-    int error;           /* 0, negative errno; -EIO for an error of libvirt */
+    /* 0; -EIO: an error of libvirt; -ETIMEDOUT: the deadline; -EBUSY: an earlier job of the domain is still inside libvirt, past its deadline;
+     * -EAGAIN: every worker is; -ENOTCONN: no connection stands; -ECANCELED: virt closes */
+    int error;
     int libvirt_code;    /* virErrorNumber, 0 when libvirt gave none */
     const char *message; /* for -EIO libvirt's own; never NULL when error is not 0 */
     int64_t number;
@@ -54,7 +57,7 @@ struct qd_virt_domain {
     int state;            /* virDomainState */
     int64_t domain_id;    /* -1 when not active */
     uint64_t cpu_time_ns; /* since its start; 0 when not active */
-    uint64_t memory_kib;  /* now */
+    uint64_t memory_kib;  /* now; 0 when not active */
     uint64_t max_memory_kib;
     unsigned vcpus;       /* online */
 };
@@ -85,7 +88,9 @@ struct qd_virt;
 int qd_virt_open(uv_loop_t *loop, const char *uri, const struct qd_virt_callbacks *callbacks, struct qd_virt **ret_virt);
 
 /* Queues an operation on the domain with this uuid (found by name when no domain has the uuid is NOT tried). The strings are copied.
- * `deadline_ms` counts from now, waiting included. 0 or -ENOMEM; on success `done` is called exactly once, never before this returns. */
+ * `deadline_ms` counts from now, waiting included. 0, -ENOMEM, or -ECANCELED after qd_virt_close(); on success `done` is called exactly
+ * once, never before this returns. Whether a lifecycle event or the `done` of the job that caused it is told first, is open. The loop's thread, as
+ * for all functions here. */
 int qd_virt_submit(struct qd_virt *virt, enum qd_virt_op op, const char *uuid, const char *argument, unsigned flags, unsigned deadline_ms,
                    qd_virt_done_fn done, void *context);
 
@@ -98,14 +103,15 @@ int qd_virt_get_stats(struct qd_virt *virt, unsigned deadline_ms, qd_virt_stats_
 struct qd_virt_host {
     uint64_t memory_kib;
     unsigned cpus;
-    char type[32]; /* virConnectGetType: "Test", "QEMU", "Xen", "" */
+    char type[32]; /* virConnectGetType: "TEST", "QEMU", "Xen", "" */
 };
 struct qd_virt_host qd_virt_host(struct qd_virt *virt);
 
 struct qd_virt_counters qd_virt_counters(struct qd_virt *virt);
 
 /* Stops: jobs that wait fail with -ECANCELED, running ones are waited for up to `grace_ms` and then left behind; closes the connection when
- * no worker is lost, and every libuv handle. `closed` is called on the loop's thread; the virt is freed after it. */
+ * no worker is lost, and every libuv handle. `closed` is called on the loop's thread with the callbacks' context; the virt is
+ * freed after it. After this call nothing is told but the end of jobs. */
 void qd_virt_close(struct qd_virt *virt, unsigned grace_ms, void (*closed)(void *context));
 
 #endif

@@ -48,16 +48,25 @@ function M.remove_tree(path)
   uv.fs_rmdir(path)
 end
 
--- Starts a daemon and waits until it is ready. Options: `acl` (file name → text), `scripts` (a directory), `directory` (an existing one: a restart),
--- `binary`, `uri`, `args`, `env` (NAME → value), `wait` (false: do not wait for it).
+-- A copy of scripts/ in the directory, with more files in it (path → text).
+local function copy_scripts(directory, files)
+  assert(os.execute(("cp -r scripts '%s/scripts'"):format(directory)))
+  for path, text in pairs(files) do write_file(directory .. '/scripts/' .. path, text) end
+  return directory .. '/scripts'
+end
+
+-- Starts a daemon and waits until it is ready. Options: `acl` (file name → text), `scripts` (a directory), `extra_scripts` (path → text: a copy of
+-- scripts/ with these files), `directory` (an existing one: a restart), `binary`, `uri`, `args`, `env` (NAME → value), `wait` (false: do not wait
+-- for it).
 function M.start(options)
   options = options or {}
   local directory = options.directory or M.temporary_directory()
   local self = setmetatable({ directory = directory, acl_dir = directory .. '/acl', log = '', handles = {} }, Daemon)
   uv.fs_mkdir(self.acl_dir, 448)
   for name, text in pairs(options.acl or {}) do write_file(self.acl_dir .. '/' .. name, text) end
+  local scripts = options.extra_scripts and copy_scripts(directory, options.extra_scripts) or options.scripts or 'scripts'
   local args = {
-    '--socket-dir', directory, '--state-dir', directory, '--acl-dir', self.acl_dir, '--scripts-dir', options.scripts or 'scripts',
+    '--socket-dir', directory, '--state-dir', directory, '--acl-dir', self.acl_dir, '--scripts-dir', scripts,
     '--libvirt-uri', options.uri or 'test:///default', '--kernels-dir', options.kernels or directory .. '/kernels',
   }
   for _, arg in ipairs(options.args or {}) do args[#args + 1] = arg end
@@ -237,6 +246,24 @@ end
 -- Reloads through the console, which no rule can close; the parsed answer.
 function Daemon:reload()
   return self:call('dom0', 'internal.Reload', 'dom0', '', '', { socket = 'qubesd.console.sock' })
+end
+
+-- Puts rules in force: a file, and a reload, which must work.
+function Daemon:set_rule(name, text)
+  self:write_rule(name, text)
+  local answer = self:reload()
+  if answer.kind ~= 'ok' then error(('no reload: %s\n%s'):format(tostring(answer.message), self.log), 2) end
+  return answer.body
+end
+
+-- Whether the daemon still answers.
+function Daemon:is_alive()
+  return not self.exit_code and self:call('dom0', 'admin.vmclass.List', 'dom0', '', '', { socket = 'qubesd.console.sock' }).kind == 'ok'
+end
+
+-- Waits until the log has this text (plain); whether it has.
+function Daemon:logged(text, seconds)
+  return run_until(function() return self.log:find(text, 1, true) end, seconds or 5) ~= nil
 end
 
 -- The estate that most specs use: a template, and qubes with labels; `names` are AppVMs.
