@@ -84,7 +84,8 @@ static struct qd_call *ask(lua_State *L, int info, int list)
     struct qd_call *call = check_call(L);
     struct qd_question question = question_of(call, call->method);
 
-    if (call->state != QD_CALL_CHECKED)
+    /* A stream that goes on for long asks again from time to time. */
+    if (call->state != QD_CALL_CHECKED && !call->method->cancellable)
         luaL_error(L, "%s asked for permission twice", call->method->name);
     if (!lua_isnoneornil(L, info)) {
         luaL_checktype(L, info, LUA_TTABLE);

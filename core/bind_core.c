@@ -108,6 +108,8 @@ static int config(lua_State *L)
         lua_pushstring(L, settings->kernels_dir);
     else if (strcmp(name, "libvirt_uri") == 0)
         lua_pushstring(L, settings->libvirt_uri);
+    else if (strcmp(name, "kvm") == 0)
+        lua_pushboolean(L, access("/dev/kvm", R_OK | W_OK) == 0);
     else if (strcmp(name, "debug") == 0)
         lua_pushboolean(L, settings->debug);
     else
@@ -267,6 +269,13 @@ static int status(lua_State *L)
     return 1;
 }
 
+/* core.serves(): whether calls that begin now begin in this generation. A stream that goes on for long ends when it is no longer so. */
+static int serves(lua_State *L)
+{
+    lua_pushboolean(L, qd_check_daemon(L)->generation == qd_generation_of(L));
+    return 1;
+}
+
 /* core.declarations(): what `method` was given, by name. */
 static int declarations(lua_State *L)
 {
@@ -286,7 +295,7 @@ void qd_bind_core_open(lua_State *L)
     static const luaL_Reg functions[] = {
         {"log", log_line},       {"time", wall_time},     {"monotonic", monotonic},
         {"random", random_number}, {"config", config},    {"host", host},
-        {"cached", cached},      {"spawn", spawn},        {"status", status},
+        {"cached", cached},      {"spawn", spawn},        {"status", status}, {"serves", serves}, {"deny", qd_bind_rules_deny},
         {"publish", qd_bind_publish}, {"declarations", declarations}, {"label_value", label_value},
         {"on_permission", qd_bind_rules_on_permission}, {NULL, NULL},
     };

@@ -80,7 +80,7 @@ int qd_bind_rules_on_permission(lua_State *L)
 }
 
 /* deny([reason]): sticks, whether or not a pcall catches the error. */
-static int deny(lua_State *L)
+int qd_bind_rules_deny(lua_State *L)
 {
     struct qd_budget *budget = qd_generation_of(L)->budget;
     const char *reason = luaL_optstring(L, 1, "");
@@ -165,7 +165,7 @@ void qd_bind_rules_push_environment(lua_State *L)
     lua_setfield(L, -2, "xpcall");
     lua_pushcfunction(L, qd_bind_rules_on_permission);
     lua_setfield(L, -2, "on");
-    lua_pushcfunction(L, deny);
+    lua_pushcfunction(L, qd_bind_rules_deny);
     lua_setfield(L, -2, "deny");
     lua_pushcfunction(L, qd_permission_filter_list);
     lua_setfield(L, -2, "filter_list");

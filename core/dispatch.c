@@ -22,8 +22,8 @@ void qd_answer_exception(struct qd_daemon *daemon, struct qd_connection *connect
                          const char *message)
 {
     const char *trace = daemon->config.debug && traceback ? traceback : "";
-    size_t class_size = strlen(class_name) + 1, trace_size = strlen(trace) + 1, message_size = strlen(message) + 1;
-    char *body = malloc(class_size + trace_size + message_size);
+    size_t class_size = strlen(class_name) + 1, trace_size = strlen(trace) + 1, message_size = strlen(message) + 1, used = class_size + trace_size;
+    char *body = malloc(used + 2 * message_size);
 
     if (!body) {
         qd_connection_abort(connection);
@@ -31,8 +31,14 @@ void qd_answer_exception(struct qd_daemon *daemon, struct qd_connection *connect
     }
     memcpy(body, class_name, class_size);
     memcpy(body + class_size, trace, trace_size);
-    memcpy(body + class_size + trace_size, message, message_size);
-    qd_connection_answer(connection, QD_FRAME_EXCEPTION, QD_FRAME_HEAD_SIZE, body, class_size + trace_size + message_size);
+    /* Clients take the message as a format string: a percent sign is written twice. Source: the Admin API's format of exceptions. */
+    for (const char *from = message; *from; from++) {
+        if (*from == '%')
+            body[used++] = '%';
+        body[used++] = *from;
+    }
+    body[used++] = '\0';
+    qd_connection_answer(connection, QD_FRAME_EXCEPTION, QD_FRAME_HEAD_SIZE, body, used);
     free(body);
 }
 

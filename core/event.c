@@ -28,6 +28,16 @@ static bool is_internal(const char *event)
     return strcmp(event, "domain-is-fully-usable") == 0;
 }
 
+/* Adds the text of a value up to its first NUL. */
+static void add_text(lua_State *L, luaL_Buffer *buffer, int value)
+{
+    size_t size;
+    const char *text = luaL_tolstring(L, value, &size);
+
+    luaL_addlstring(buffer, text, strnlen(text, size));
+    lua_remove(L, -1);
+}
+
 /* Adds the value on the top, and pops it. Truth values and nothing are written as the reference's language writes them. */
 static void add_value(lua_State *L, luaL_Buffer *buffer, int value, struct qd_object *source, bool bypass)
 {
@@ -39,12 +49,12 @@ static void add_value(lua_State *L, luaL_Buffer *buffer, int value, struct qd_ob
         luaL_addstring(buffer, "None");
     } else if (object && object->name) {
         luaL_addstring(buffer, qd_permission_visible(L, source, bypass, object) ? object->name->data : "None");
+    } else if (lua_istable(L, value) && luaL_getmetafield(L, value, "__tostring") == LUA_TNIL) {
+        return; /* a table for the daemon's own hooks: there is no form of it on the wire */
     } else {
-        size_t size;
-        const char *text = luaL_tolstring(L, value, &size);
-
-        luaL_addlstring(buffer, text, strnlen(text, size));
-        lua_remove(L, -1);
+        if (lua_istable(L, value))
+            lua_pop(L, 1);
+        add_text(L, buffer, value);
     }
 }
 
@@ -208,6 +218,55 @@ void qd_outbox_deliver(struct qd_daemon *daemon, struct qd_outbox *outbox)
     qd_outbox_drop(outbox);
 }
 
+/* Whether all words of a text that name qubes name such as the source may see. A word that names no qube is judged as a hidden one: otherwise its
+ * absence would tell them apart. */
+static bool sees_names(lua_State *L, const struct qd_subscriber *subscriber, const char *text)
+{
+    struct qd_model *model = qd_generation_of(L)->daemon->model;
+
+    while (*text) {
+        size_t size = strcspn(text, " ");
+        struct qd_object *qube = qd_model_qube_by_name(model, text, size);
+
+        if (size && (!qube || !qd_permission_visible(L, subscriber->source, subscriber->bypass, qube)))
+            return false;
+        text += size + (text[size] == ' ');
+    }
+    return true;
+}
+
+/* Whether a field of info, which holds names of qubes after the prefix, hides nothing from the source. */
+static bool sees_field(lua_State *L, const struct qd_subscriber *subscriber, int info, const char *field, size_t skip)
+{
+    bool sees = true;
+
+    if (lua_getfield(L, info, field) == LUA_TSTRING && lua_rawlen(L, -1) > skip)
+        sees = sees_names(L, subscriber, lua_tostring(L, -1) + skip);
+    lua_pop(L, 1);
+    return sees;
+}
+
+/* Tags and features can name qubes as well (scripts/lib/api/hidden.lua does the same for calls). */
+static bool sees_info(lua_State *L, const struct qd_subscriber *subscriber, const char *event, int info)
+{
+    static const char *const tags[] = {"created-by-", "disp-created-by-", "guivm-", "audiovm-"};
+    static const char *const features[] = {"preload-dispvm", "deferred-netvm-original"};
+    const char *about = strchr(event, ':');
+
+    if (!about || subscriber->source->qid == 0 || !qd_permission_may_hide(qd_generation_of(L), subscriber->bypass))
+        return true;
+    about++;
+    for (size_t i = 0; strncmp(event, "domain-tag-", 11) == 0 && i < sizeof(tags) / sizeof(tags[0]); i++) {
+        if (strncmp(about, tags[i], strlen(tags[i])) == 0)
+            return sees_field(L, subscriber, info, "tag", strlen(tags[i]));
+    }
+    for (size_t i = 0; strncmp(event, "domain-feature-", 15) == 0 && i < sizeof(features) / sizeof(features[0]); i++) {
+        if (strcmp(about, features[i]) == 0)
+            return sees_field(L, subscriber, info, "value", 0) && sees_field(L, subscriber, info, "oldvalue", 0);
+    }
+    return true;
+}
+
 /* Whether this subscriber's connection is to see the event. Leaves the stack as it was. */
 static bool wants(lua_State *L, const struct qd_subscriber *subscriber, struct qd_object *subject, const char *event, int info)
 {
@@ -228,6 +287,8 @@ static bool wants(lua_State *L, const struct qd_subscriber *subscriber, struct q
     }
     if (info)
         lua_pop(L, 1);
+    if (info && !sees_info(L, subscriber, event, info))
+        return false;
     if (subscriber->filters == LUA_NOREF)
         return true;
     lua_rawgeti(L, LUA_REGISTRYINDEX, subscriber->filters);
@@ -282,16 +343,16 @@ static int foreign_body(lua_State *L)
     return 1;
 }
 
-static int post(struct qd_daemon *daemon, const struct qd_subscriber *subscriber, const char *event, lua_State *L)
+static int post(struct qd_daemon *daemon, const struct qd_subscriber *subscriber, bool announcement, lua_State *L)
 {
     size_t size;
     const char *frame = lua_tolstring(L, -1, &size);
 
-    return qd_outbox_add(&daemon->running->outbox, subscriber->id, strstr(event, "-pre-") != NULL, frame, size);
+    return qd_outbox_add(&daemon->running->outbox, subscriber->id, announcement, frame, size);
 }
 
 static int publish_foreign(lua_State *L, struct qd_daemon *daemon, const struct qd_subscriber *subscriber, struct qd_object *subject, const char *event,
-                           int info)
+                           int info, bool announcement)
 {
     struct foreign foreign = {L, info, subscriber, subject, event};
     lua_State *other = subscriber->generation->L;
@@ -300,7 +361,7 @@ static int publish_foreign(lua_State *L, struct qd_daemon *daemon, const struct 
     lua_pushcfunction(other, foreign_body);
     lua_pushlightuserdata(other, &foreign);
     if (qd_run_protected(other, 1, 1) == LUA_OK && lua_type(other, -1) == LUA_TSTRING)
-        r = post(daemon, subscriber, event, other);
+        r = post(daemon, subscriber, announcement, other);
     lua_pop(other, 1);
     lua_settop(L, top);
     return r;
@@ -313,7 +374,7 @@ int qd_bind_publish(lua_State *L)
     struct qd_object *subject = qd_check_object(L, 1);
     const char *event = luaL_checkstring(L, 2);
     int info = lua_istable(L, 3) ? 3 : 0, r = 0;
-    bool framed = false;
+    bool framed = false, announcement = lua_toboolean(L, 4) || strstr(event, "-pre-");
 
     if (generation->budget)
         return luaL_error(L, "a rule can only look: it may change nothing");
@@ -323,7 +384,7 @@ int qd_bind_publish(lua_State *L)
     lua_settop(L, 3);
     for (struct qd_subscriber *subscriber = daemon->subscribers; subscriber && r == 0; subscriber = subscriber->next) {
         if (subscriber->generation != generation) {
-            r = publish_foreign(L, daemon, subscriber, subject, event, info);
+            r = publish_foreign(L, daemon, subscriber, subject, event, info, announcement);
             continue;
         }
         if (!wants(L, subscriber, subject, event, info))
@@ -333,7 +394,7 @@ int qd_bind_publish(lua_State *L)
             qd_event_push_frame(L, subject, event, info, subscriber->source, subscriber->bypass);
             framed = !qd_permission_may_hide(generation, subscriber->bypass);
         }
-        r = post(daemon, subscriber, event, L);
+        r = post(daemon, subscriber, announcement, L);
     }
     return r < 0 ? luaL_error(L, "no memory") : 0;
 }

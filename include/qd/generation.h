@@ -36,6 +36,7 @@ void qd_method_free(struct qd_method *method);
 /* bind_rules.c: an environment for one rule file, pushed; `core.on_permission` for scripts. */
 void qd_bind_rules_push_environment(lua_State *L);
 int qd_bind_rules_on_permission(lua_State *L);
+int qd_bind_rules_deny(lua_State *L);
 void qd_hook_free(struct qd_hook *hook);
 
 /* Whether a pattern of event names, `*` and `?`, matches. Linear in the name for each `*`. */

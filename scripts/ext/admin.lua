@@ -11,7 +11,7 @@ local OWN_FEATURES = {
 }
 
 local function check_feature(_, _, info)
-  if OWN_FEATURES[info.arg] then error('this feature is changed by the system only', 0) end
+  if OWN_FEATURES[info.arg] then core.deny('this feature is changed by the system only') end
 end
 
 core.on_permission('admin-permission:admin.vm.feature.Set', check_feature)
@@ -20,7 +20,7 @@ core.on_permission('admin-permission:admin.vm.feature.Remove', check_feature)
 -- Who created a qube is for dom0 to say.
 local function check_tag(source, _, info)
   if info.arg:sub(1, 11) == 'created-by-' and source.klass ~= 'AdminVM' then
-    error('a created-by tag is changed by dom0 only', 0)
+    core.deny('a created-by tag is changed by dom0 only')
   end
 end
 

@@ -64,21 +64,21 @@ static int below(int limit)
     return rand() % limit; /* seeded: the run can be repeated */
 }
 
-static const char *text_of(const char *format, int number)
+static const char *text_of(const char *prefix, int number)
 {
     static char texts[4][64];
     static int next;
     char *text = texts[next++ % 4];
 
-    snprintf(text, sizeof(texts[0]), format, number);
+    snprintf(text, sizeof(texts[0]), "%s%012d", prefix, number);
     return text;
 }
 
-#define NAME(number) text_of("qube%d", number)
-#define UUID(number) text_of("00000000-0000-4000-8000-%012d", number)
-#define KIND(number) text_of("kind%d", number)
-#define ATTRIBUTE(number) text_of("name%d", number)
-#define STRING(number) text_of("a string %d", number)
+#define NAME(number) text_of("qube", number)
+#define UUID(number) text_of("00000000-0000-4000-8000-", number)
+#define KIND(number) text_of("kind", number)
+#define ATTRIBUTE(number) text_of("name", number)
+#define STRING(number) text_of("a string ", number)
 
 static struct qd_object *object_of(const struct naive_object *naive)
 {

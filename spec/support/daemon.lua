@@ -140,7 +140,7 @@ end
 function Daemon:ok(method, dest, arg, payload, options)
   local answer = self:call('dom0', method, dest, arg, payload, options)
   if answer.kind ~= 'ok' then
-    error(('%s+%s %s: %s %s %s\n%s'):format(method, arg or '', dest or 'dom0', answer.kind, tostring(answer.class), tostring(answer.message), self.log), 2)
+    error(('%s+%s %s: %s %s %s\n%s'):format(method, arg or '', dest or 'dom0', answer.kind, tostring(answer.class), tostring(answer.message), self.log:sub(-1500)), 2)
   end
   return answer.body
 end
@@ -252,7 +252,7 @@ end
 function Daemon:set_rule(name, text)
   self:write_rule(name, text)
   local answer = self:reload()
-  if answer.kind ~= 'ok' then error(('no reload: %s\n%s'):format(tostring(answer.message), self.log), 2) end
+  if answer.kind ~= 'ok' then error(('no reload: %s\n%s'):format(tostring(answer.message), self.log:sub(-1500)), 2) end
   return answer.body
 end
 

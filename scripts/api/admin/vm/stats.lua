@@ -29,15 +29,20 @@ method('admin.vm.Stats', {
   doc = 'Events "vm-stats" about memory and CPU of the qube, every stats_interval seconds, until the caller leaves; '
     .. 'with dom0 as destination, of all running qubes that the caller may see.',
 }, function(call)
-  local qubes = call:filter(call.dest.klass == 'AdminVM' and core.qubes() or { call.dest }, {})
+  local function qubes()
+    return call:filter(call.dest.klass == 'AdminVM' and core.qubes() or { call.dest })
+  end
+
+  qubes()
   if call.dest.klass ~= 'AdminVM' and core.domain_id(call.dest) < 0 then
     raise('QubesVMNotRunningError', 'the qube is not running')
   end
   call:send_event(app, 'connection-established', {})
   local before, last = {}, core.monotonic()
-  while true do
+  -- The rules are asked anew each round. After a reload they are those of another generation, so the stream ends, and the client begins it again.
+  while core.serves() do
     local now, domains = core.monotonic(), virt.stats()
-    for _, qube in ipairs(qubes) do
+    for _, qube in ipairs(qubes()) do
       local domain = call:visible(qube) and domains[qube.uuid]
       if domain then send(call, qube, domain, before[qube.uuid], now - last) end
     end
