@@ -85,7 +85,7 @@ static struct qd_call *ask(lua_State *L, int info, int list)
     struct qd_question question = question_of(call, call->method);
 
     /* A stream that goes on for long asks again from time to time. */
-    if (call->state != QD_CALL_CHECKED && !call->method->cancellable)
+    if (call->denied || (call->state != QD_CALL_CHECKED && !call->method->cancellable))
         luaL_error(L, "%s asked for permission twice", call->method->name);
     if (!lua_isnoneornil(L, info)) {
         luaL_checktype(L, info, LUA_TTABLE);
@@ -93,8 +93,10 @@ static struct qd_call *ask(lua_State *L, int info, int list)
     } else {
         info = 0;
     }
-    if (qd_permission_ask(L, &question, info, list) < 0)
+    if (qd_permission_ask(L, &question, info, list) < 0) {
+        call->denied = true; /* and stays it, should the method catch the error */
         refuse(L, call, &question);
+    }
     call->state = QD_CALL_PERMITTED;
     return call;
 }

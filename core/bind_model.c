@@ -28,8 +28,10 @@ struct qd_call *qd_check_writer(lua_State *L)
 
     if (qd_generation_of(L)->budget)
         luaL_error(L, "a rule can only look: it may change nothing");
-    if (!call)
+    if (!call) {
         luaL_error(L, "no call runs: nothing may be changed");
+        return NULL; /* not reached */
+    }
     if (call->state != QD_CALL_PERMITTED)
         luaL_error(L, "%s: no change before permission", call->method ? call->method->name : "a task");
     return call;
@@ -381,7 +383,7 @@ static size_t cut_template(lua_State *L, const char *template, struct piece *ret
         template += size;
         if (*template) {
             size = strcspn(template, "}");
-            ret_pieces[count++] = (struct piece){field_named(L, template + 1, size - 1), NULL, 0};
+            ret_pieces[count++] = (struct piece){field_named(L, template + 1, size - 1), "", 0};
             template += size + (template[size] != '\0');
         }
     }

@@ -333,7 +333,8 @@ static int lock(lua_State *L)
     return yield(L);
 }
 
-static void release(struct qd_daemon *daemon, struct qd_lock **link)
+/* Hands the lock to the next who waits for it, or takes it off the list. Whether it is still in the list. */
+static bool release(struct qd_daemon *daemon, struct qd_lock **link)
 {
     struct qd_lock *lock = *link;
     struct qd_wait *next = lock->first;
@@ -342,11 +343,12 @@ static void release(struct qd_daemon *daemon, struct qd_lock **link)
         lock->first = next->next;
         lock->owner = next->call;
         make_ready(next);
-        return;
+        return true;
     }
     *link = lock->next;
     qd_object_unref(daemon->model, lock->object);
     free(lock);
+    return false;
 }
 
 static int unlock(lua_State *L)
@@ -368,12 +370,8 @@ void qd_locks_release(struct qd_call *call)
     struct qd_lock **link = &call->daemon->locks;
 
     while (*link) {
-        struct qd_lock *lock = *link;
-
-        if (lock->owner == call)
-            release(call->daemon, link);
-        if (*link == lock)
-            link = &lock->next;
+        if ((*link)->owner != call || release(call->daemon, link))
+            link = &(*link)->next;
     }
 }
 

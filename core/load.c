@@ -55,7 +55,7 @@ static int read_file(struct load *load, const char *path, const char *shown, cha
     int r = 0;
 
     if (!file)
-        return fail(load, "%s: cannot be read: %s", shown, strerror(errno));
+        return fail(load, "%s: cannot be read: %s", path, strerror(errno));
     text = malloc(FILE_MAX + 1);
     size = text ? fread(text, 1, FILE_MAX + 1, file) : 0;
     if (!text || ferror(file))
@@ -173,7 +173,7 @@ static int load_entries(struct load *load, const char *path, const char *shown, 
     int count = scandir(path, &entries, folders ? is_folder : is_lua, in_byte_order), r = 0;
 
     if (count < 0)
-        return fail(load, "%s: cannot be read: %s", shown, strerror(errno));
+        return fail(load, "%s: cannot be read: %s", path, strerror(errno));
     for (int i = 0; i < count; i++) {
         char entry_path[4096], entry_shown[512];
         struct stat status;

@@ -8,6 +8,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/resource.h>
 #include <systemd/sd-daemon.h>
 
 #include "qd/bind_core.h"
@@ -181,14 +182,25 @@ static int start_signals(struct qd_daemon *daemon)
     return 0;
 }
 
+/* Often enough for systemd, which wants to hear of us twice in each interval of its watchdog. */
+static uint64_t sweep_interval_ms(void)
+{
+    uint64_t limit_us;
+
+    if (sd_watchdog_enabled(0, &limit_us) <= 0 || limit_us / 2000 >= SWEEP_MS)
+        return SWEEP_MS;
+    return limit_us >= 2000 ? limit_us / 2000 : 1;
+}
+
 static int start_timers(struct qd_daemon *daemon)
 {
     int r = uv_timer_init(&daemon->loop, &daemon->sweep);
+    uint64_t interval = sweep_interval_ms();
 
     if (r == 0)
         r = uv_timer_init(&daemon->loop, &daemon->ready);
     if (r == 0)
-        r = uv_timer_start(&daemon->sweep, sweep, SWEEP_MS, SWEEP_MS);
+        r = uv_timer_start(&daemon->sweep, sweep, interval, interval);
     daemon->sweep.data = daemon->ready.data = daemon;
     return r;
 }
@@ -322,6 +334,17 @@ static int check_store(struct qd_daemon *daemon)
     return r;
 }
 
+/* As many descriptors as we may have: the usual 1,024 are fewer than QD_CONNECTIONS_MAX. */
+static void raise_descriptor_limit(void)
+{
+    struct rlimit limit;
+
+    if (getrlimit(RLIMIT_NOFILE, &limit) == 0 && limit.rlim_cur < limit.rlim_max) {
+        limit.rlim_cur = limit.rlim_max;
+        setrlimit(RLIMIT_NOFILE, &limit);
+    }
+}
+
 int main(int argc, char **argv)
 {
     struct qd_daemon *daemon = &daemon_state;
@@ -336,6 +359,7 @@ int main(int argc, char **argv)
         return check_store(daemon) < 0 ? 1 : 0;
     qd_log_open(daemon->config.debug);
     signal(SIGPIPE, SIG_IGN);
+    raise_descriptor_limit();
     qd_bind_string_set_budget(qd_budget_charge);
     r = qd_run_start_alarm();
     if (r == 0)

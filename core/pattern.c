@@ -414,5 +414,5 @@ bool qd_pattern_is_text(const char *pattern, size_t size)
 
 bool qd_pattern_is_anchored(const char *pattern, size_t size)
 {
-    return size > 0 && pattern[0] == '^';
+    return size > 0 && pattern && pattern[0] == '^';
 }

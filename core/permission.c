@@ -85,6 +85,8 @@ static void check_plain(lua_State *L, int index, int depth)
         luaL_error(L, "info is nested too deep");
     luaL_checkstack(L, 8, "info");
     for (lua_pushnil(L); lua_next(L, index); lua_pop(L, 1)) {
+        if (lua_type(L, -2) != LUA_TSTRING && lua_type(L, -2) != LUA_TNUMBER)
+            luaL_error(L, "the keys of info are names or numbers, not a %s", luaL_typename(L, -2));
         switch (lua_type(L, -1)) {
         case LUA_TTABLE:
             check_plain(L, lua_gettop(L), depth + 1);

@@ -124,13 +124,14 @@ static void loaded(uv_work_t *work, int status)
     (void)status;
     reload->loading = false;
     reload->served = NULL;
-    if (daemon->stopping || !reload->generation) {
+    if (daemon->stopping) {
         if (reload->generation)
             qd_generation_unref(reload->generation);
-        else
-            qd_log(QD_LOG_ERROR, "not reloaded, generation %u goes on: %s", daemon->generation->number, reload->message);
+        tell(served, "the daemon stops");
+    } else if (!reload->generation) {
+        qd_log(QD_LOG_ERROR, "not reloaded, generation %u goes on: %s", daemon->generation->number, reload->message);
         qd_notify("READY=1\nSTATUS=Generation %u; the last reload failed: %s", daemon->generation->number, reload->message ? reload->message : "");
-        tell(served, reload->message ? reload->message : "the daemon stops");
+        tell(served, reload->message ? reload->message : "no memory");
     } else {
         struct qd_generation *old = daemon->generation;
 

@@ -33,11 +33,17 @@ static const char *const file_names[QD_SOCKET_COUNT] = {
     [QD_SOCKET_CONSOLE] = "qubesd.console.sock",
 };
 
-/* Whether a socket file is left over. 1: removed or not there; -EADDRINUSE: somebody listens. */
+/* Removes a socket file that is left over. 0: there is none now; -EADDRINUSE: somebody listens; -ENOTSOCK: it is no socket. */
 static int clear_stale(const struct sockaddr_un *address)
 {
-    int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0), r;
+    struct stat status;
+    int fd, r;
 
+    if (lstat(address->sun_path, &status) < 0)
+        return errno == ENOENT ? 0 : -errno;
+    if (!S_ISSOCK(status.st_mode))
+        return -ENOTSOCK;
+    fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
     if (fd < 0)
         return -errno;
     r = connect(fd, (const struct sockaddr *)address, sizeof(*address)) < 0 ? errno : 0;

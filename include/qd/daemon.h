@@ -137,6 +137,7 @@ struct qd_call {
     struct qd_slice payload;
     char *request;                    /* the request's bytes */
     enum qd_call_state state;
+    bool denied; /* by the rules, once and for all */
     bool bypass; /* the console's: outside the rules (law 5) */
     bool resubscribing;
     bool streaming; /* has sent events */
