@@ -11,6 +11,7 @@
 
 #define FIRST_SPACE 2048
 #define SPARE_MAX 64
+#define STOP_SECONDS 2 /* that a stop leaves a client to read its answer */
 
 struct write {
     uv_write_t request;
@@ -66,6 +67,8 @@ void qd_connection_abort(struct qd_connection *connection)
 
 static void set_deadline(struct qd_connection *connection, unsigned seconds)
 {
+    if (connection->daemon->stopping && seconds > QD_STOP_SECONDS)
+        seconds = QD_STOP_SECONDS;
     connection->deadline_ms = seconds ? uv_now(&connection->daemon->loop) + seconds * UINT64_C(1000) : 0;
 }
 
@@ -80,7 +83,7 @@ static void written(uv_write_t *request, int status)
         qd_connection_abort(connection);
         return;
     }
-    if (qd_connection_queued(connection) > 0)
+    if (qd_connection_queued(connection) > 0 && !connection->daemon->stopping)
         set_deadline(connection, QD_ANSWER_SECONDS);
     else if (connection->finishing)
         qd_connection_abort(connection);
@@ -283,6 +286,10 @@ void qd_connections_close(struct qd_daemon *daemon)
         next = connection->next;
         if (connection->subscriber || connection->reading)
             qd_connection_abort(connection);
+        else if (connection->deadline_ms)
+            set_deadline(connection, QD_STOP_SECONDS);
+        else
+            set_deadline(connection, STOP_SECONDS);
     }
 }
 

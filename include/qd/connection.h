@@ -39,7 +39,7 @@ size_t qd_connection_queued(const struct qd_connection *connection);
 
 /* Once a second: drops those past their deadline, and notices clients that have left while their call or stream goes on. */
 void qd_connections_sweep(struct qd_daemon *daemon);
-/* Closes all that wait for no answer. At the daemon's stop. */
+/* At the daemon's stop: closes all that wait for no answer; the others get a short time to read theirs. */
 void qd_connections_close(struct qd_daemon *daemon);
 /* Frees what is kept for the next connections. */
 void qd_connections_free(struct qd_daemon *daemon);

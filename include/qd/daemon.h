@@ -30,6 +30,7 @@
 #define QD_CONNECTIONS_MAX 2048          /* all sockets together; one more is closed at once */
 #define QD_REQUEST_SECONDS 30            /* from connecting to the end of the request */
 #define QD_ANSWER_SECONDS 30             /* for the client to read an answer, or the next queued event */
+#define QD_STOP_SECONDS 2                /* the same while the daemon stops */
 #define QD_EVENTS_QUEUED_MAX (1u << 20)  /* bytes a subscriber may lag behind */
 #define QD_GENERATION_MEMORY (512u << 20) /* bytes of one lua_State */
 #define QD_HOOK_MEMORY (16u << 20)       /* bytes one hook may allocate */

@@ -59,7 +59,7 @@ describe('a stop', function()
   it('does not wait for a client that does not read its long answer', function()
     d = daemon.start()
     local names, internal = {}, { socket = 'qubesd.internal.sock' }
-    for i = 1, 600 do names[i] = 'qube' .. i .. ('x'):rep(20) end
+    for i = 1, 900 do names[i] = 'qube' .. i .. ('x'):rep(20) end
     d:estate(names)
     assert.is_true(#d:ok('internal.GetSystemInfo', 'dom0', '', '', internal) > 250000) -- more than a socket holds
     local pipe = uv.new_pipe()

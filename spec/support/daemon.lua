@@ -10,6 +10,11 @@ Daemon.__index = Daemon
 local Stream = {}
 Stream.__index = Stream
 
+-- A daemon that closes a connection must not end whoever writes to it.
+local sigpipe = uv.new_signal()
+sigpipe:start('sigpipe', function() end)
+sigpipe:unref()
+
 M.build_dir = os.getenv('QD_BUILD_DIR') or 'build'
 
 -- Runs the loop until `done()` is true or the seconds are over; whether it became true.
