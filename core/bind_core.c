@@ -276,6 +276,13 @@ static int serves(lua_State *L)
     return 1;
 }
 
+/* core.in_rule(): whether a rule, or another hook of a permission event, runs. */
+static int in_rule(lua_State *L)
+{
+    lua_pushboolean(L, qd_generation_of(L)->budget != NULL);
+    return 1;
+}
+
 /* core.declarations(): what `method` was given, by name. */
 static int declarations(lua_State *L)
 {
@@ -295,7 +302,7 @@ void qd_bind_core_open(lua_State *L)
     static const luaL_Reg functions[] = {
         {"log", log_line},       {"time", wall_time},     {"monotonic", monotonic},
         {"random", random_number}, {"config", config},    {"host", host},
-        {"cached", cached},      {"spawn", spawn},        {"status", status}, {"serves", serves}, {"deny", qd_bind_rules_deny},
+        {"cached", cached},      {"spawn", spawn},        {"status", status}, {"serves", serves}, {"in_rule", in_rule}, {"deny", qd_bind_rules_deny},
         {"publish", qd_bind_publish}, {"declarations", declarations}, {"label_value", label_value},
         {"on_permission", qd_bind_rules_on_permission}, {NULL, NULL},
     };
@@ -305,6 +312,7 @@ void qd_bind_core_open(lua_State *L)
     qd_bind_wait_open(L);
     qd_bind_object_open(L);
     qd_bind_untrusted_open(L);
+    qd_bind_xml_open(L);
     lua_setglobal(L, "core");
     qd_bind_call_open(L);
     lua_pushlightuserdata(L, QD_NONE_POINTER);

@@ -258,6 +258,26 @@ static int names(lua_State *L)
     return 1;
 }
 
+/* core.kinds(o): the kinds of its attributes, in the order of first setting. */
+static int kinds(lua_State *L)
+{
+    struct qd_object *object = qd_check_object(L, 1);
+    lua_Integer count = 0;
+
+    lua_newtable(L);
+    for (size_t i = 0; i < object->attribute_count; i++) {
+        size_t before = 0;
+
+        while (before < i && object->attributes[before].kind != object->attributes[i].kind)
+            before++;
+        if (before < i)
+            continue;
+        push_str(L, object->attributes[i].kind);
+        lua_rawseti(L, -2, ++count);
+    }
+    return 1;
+}
+
 /* A random uuid (version 4). */
 static void make_uuid(char ret_uuid[static QD_UUID_SIZE])
 {
@@ -489,7 +509,7 @@ void qd_bind_model_open(lua_State *L)
         {"app", app},           {"qube", qube},         {"qubes", qubes},           {"name", name},           {"uuid", uuid},
         {"qid", qid},           {"class", class_name},  {"power", power},           {"domain_id", domain_id}, {"removed", removed},
         {"is_app", is_app},     {"is_object", is_object}, {"get", get},             {"set", set},             {"unset", unset},
-        {"names", names},       {"new_uuid", new_uuid}, {"add_qube", add_qube},     {"delete_qube", delete_qube},
+        {"names", names}, {"kinds", kinds},       {"new_uuid", new_uuid}, {"add_qube", add_qube},     {"delete_qube", delete_qube},
         {"set_power", set_power}, {"format", format},   {"version", version},       {"all_qubes", all_qubes}, {NULL, NULL},
     };
 

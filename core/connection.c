@@ -5,6 +5,7 @@
 #include <poll.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/socket.h>
 
 #include "qd/call.h"
 #include "qd/log.h"
@@ -185,30 +186,68 @@ static void allocate(uv_handle_t *handle, size_t suggested, uv_buf_t *ret_buffer
     *ret_buffer = uv_buf_init(connection->buffer + connection->size, (unsigned)(connection->space - connection->size));
 }
 
-static void got(uv_stream_t *stream, ssize_t size, const uv_buf_t *buffer)
+/* Some bytes have come. False: the connection is gone. */
+static bool count_bytes(struct qd_connection *connection, size_t size)
 {
-    struct qd_connection *connection = stream->data;
+    connection->size += size;
+    if (connection->size <= QD_REQUEST_MAX)
+        return true;
+    qd_log(QD_LOG_WARNING, "a request of more than %d bytes: connection closed", QD_REQUEST_MAX);
+    qd_connection_abort(connection);
+    return false;
+}
+
+/* The request is complete. */
+static void complete(struct qd_connection *connection)
+{
     char *request = connection->buffer;
 
-    (void)buffer;
-    if (size >= 0) {
-        connection->size += (size_t)size;
-        if (connection->size > QD_REQUEST_MAX) {
-            qd_log(QD_LOG_WARNING, "a request of more than %d bytes: connection closed", QD_REQUEST_MAX);
-            qd_connection_abort(connection);
-        }
-        return;
-    }
-    if (size != UV_EOF) {
-        qd_connection_abort(connection);
-        return;
-    }
-    uv_read_stop(stream);
     connection->reading = false;
     set_deadline(connection, 0);
     connection->buffer = NULL;
     connection->space = 0;
     qd_dispatch(connection, request, connection->size);
+}
+
+static void got(uv_stream_t *stream, ssize_t size, const uv_buf_t *buffer)
+{
+    struct qd_connection *connection = stream->data;
+
+    (void)buffer;
+    if (size >= 0) {
+        count_bytes(connection, (size_t)size);
+    } else if (size != UV_EOF) {
+        qd_connection_abort(connection);
+    } else {
+        uv_read_stop(stream);
+        complete(connection);
+    }
+}
+
+/* Most clients have sent everything before they are accepted: then the request is read here, and the loop need not watch the descriptor at all. True: it
+ * is complete, or the connection is gone. */
+static bool read_at_once(struct qd_connection *connection)
+{
+    uv_os_fd_t fd;
+    uv_buf_t buffer;
+    ssize_t size;
+
+    if (uv_fileno((const uv_handle_t *)&connection->pipe, &fd) < 0)
+        return false;
+    for (;;) {
+        allocate((uv_handle_t *)&connection->pipe, 0, &buffer);
+        if (!buffer.base)
+            return false;
+        size = recv(fd, buffer.base, buffer.len, MSG_DONTWAIT);
+        if (size < 0)
+            return false; /* not there yet, or an error that libuv will tell of */
+        if (size == 0) {
+            complete(connection);
+            return true;
+        }
+        if (!count_bytes(connection, (size_t)size))
+            return true;
+    }
 }
 
 static struct qd_connection *take_spare(struct qd_daemon *daemon)
@@ -247,13 +286,14 @@ void qd_connection_accept(struct qd_daemon *daemon, uv_stream_t *listener, enum 
     }
     connection->pipe.data = connection;
     link_connection(daemon, connection);
-    if (uv_accept(listener, (uv_stream_t *)&connection->pipe) < 0 || daemon->status.connections > QD_CONNECTIONS_MAX ||
-        uv_read_start((uv_stream_t *)&connection->pipe, allocate, got) < 0) {
+    if (uv_accept(listener, (uv_stream_t *)&connection->pipe) < 0 || daemon->status.connections > QD_CONNECTIONS_MAX) {
         qd_connection_abort(connection);
         return;
     }
     connection->reading = true;
     set_deadline(connection, QD_REQUEST_SECONDS);
+    if (!read_at_once(connection) && uv_read_start((uv_stream_t *)&connection->pipe, allocate, got) < 0)
+        qd_connection_abort(connection);
 }
 
 /* A peer that has closed both directions hangs up; one that only ended its input, as every client does, doesn't. */

@@ -28,33 +28,26 @@ static bool is_internal(const char *event)
     return strcmp(event, "domain-is-fully-usable") == 0;
 }
 
-/* Adds the text of a value up to its first NUL. */
-static void add_text(lua_State *L, luaL_Buffer *buffer, int value)
-{
-    size_t size;
-    const char *text = luaL_tolstring(L, value, &size);
-
-    luaL_addlstring(buffer, text, strnlen(text, size));
-    lua_remove(L, -1);
-}
-
-/* Adds the value on the top, and pops it. Truth values and nothing are written as the reference's language writes them. */
-static void add_value(lua_State *L, luaL_Buffer *buffer, int value, struct qd_object *source, bool bypass)
+/* Pushes the text of a value. Truth values and nothing are written as the reference's language writes them, all else up to its first NUL. */
+static void push_text(lua_State *L, int value, struct qd_object *source, bool bypass)
 {
     struct qd_object *object = qd_to_object(L, value);
+    const char *text;
 
     if (lua_isboolean(L, value)) {
-        luaL_addstring(buffer, lua_toboolean(L, value) ? "True" : "False");
+        lua_pushstring(L, lua_toboolean(L, value) ? "True" : "False");
     } else if (lua_isnil(L, value) || lua_islightuserdata(L, value)) {
-        luaL_addstring(buffer, "None");
+        lua_pushliteral(L, "None");
     } else if (object && object->name) {
-        luaL_addstring(buffer, qd_permission_visible(L, source, bypass, object) ? object->name->data : "None");
+        lua_pushstring(L, qd_permission_visible(L, source, bypass, object) ? object->name->data : "None");
     } else if (lua_istable(L, value) && luaL_getmetafield(L, value, "__tostring") == LUA_TNIL) {
-        return; /* a table for the daemon's own hooks: there is no form of it on the wire */
+        lua_pushliteral(L, ""); /* a table for the daemon's own hooks: there is no form of it on the wire */
     } else {
         if (lua_istable(L, value))
             lua_pop(L, 1);
-        add_text(L, buffer, value);
+        text = luaL_tolstring(L, value, NULL);
+        lua_pushstring(L, text);
+        lua_remove(L, -2);
     }
 }
 
@@ -63,7 +56,8 @@ static void push_keys(lua_State *L, int info)
 {
     lua_newtable(L);
     for (lua_pushnil(L); lua_next(L, info); lua_pop(L, 1)) {
-        luaL_argcheck(L, lua_type(L, -2) == LUA_TSTRING, 1, "the keys of info are strings");
+        luaL_argcheck(L, lua_type(L, -2) == LUA_TSTRING && !memchr(lua_tostring(L, -2), '\0', lua_rawlen(L, -2)), 1,
+                      "the keys of info are strings without a NUL");
         lua_pushvalue(L, -2);
         lua_rawseti(L, -4, (lua_Integer)lua_rawlen(L, -4) + 1);
     }
@@ -83,45 +77,30 @@ static void push_keys(lua_State *L, int info)
 
 void qd_event_push_frame(lua_State *L, struct qd_object *subject, const char *event, int info, struct qd_object *source, bool bypass)
 {
-    int values = lua_gettop(L) + 1, count = 0;
-    luaL_Buffer buffer;
+    int keys = lua_gettop(L) + 1, count = 0;
 
-    /* Everything is on the stack before the buffer begins, since the buffer wants the top for itself. */
     lua_newtable(L);
     if (info) {
         push_keys(L, info);
-        count = (int)lua_rawlen(L, -1);
-        for (int i = 1; i <= count; i++) {
-            const char *key;
-
-            lua_rawgeti(L, -1, i);
-            key = lua_tostring(L, -1);
-            luaL_buffinit(L, &buffer);
-            luaL_addlstring(&buffer, key, strlen(key) + 1);
-            luaL_pushresult(&buffer);
-            lua_rawseti(L, values, 2 * i - 1);
-            lua_rawget(L, info);
-            lua_insert(L, values + 2);
-            luaL_buffinit(L, &buffer);
-            add_value(L, &buffer, values + 2, source, bypass);
-            luaL_addchar(&buffer, '\0');
-            luaL_pushresult(&buffer);
-            lua_rawseti(L, values, 2 * i);
-            lua_remove(L, values + 2);
-        }
-        lua_pop(L, 1);
+        lua_replace(L, keys);
+        count = (int)lua_rawlen(L, keys);
     }
+    luaL_checkstack(L, 4 * count + 12, "info");
     lua_pushlstring(L, QD_FRAME_EVENT, QD_FRAME_HEAD_SIZE);
     lua_pushlstring(L, subject->name ? subject->name->data : "", (subject->name ? subject->name->size : 0) + 1);
     lua_pushlstring(L, event, strlen(event) + 1);
-    lua_concat(L, 3);
-    for (int i = 1; i <= 2 * count; i++) {
-        lua_rawgeti(L, values, i);
-        lua_concat(L, 2);
+    for (int i = 1; i <= count; i++) {
+        lua_rawgeti(L, keys, i);
+        lua_pushlstring(L, "", 1);
+        lua_pushvalue(L, -2);
+        lua_rawget(L, info);
+        push_text(L, lua_gettop(L), source, bypass);
+        lua_remove(L, -2);
+        lua_pushlstring(L, "", 1);
     }
     lua_pushlstring(L, "", 1);
-    lua_concat(L, 2);
-    lua_remove(L, values);
+    lua_concat(L, lua_gettop(L) - keys);
+    lua_remove(L, keys);
 }
 
 int qd_outbox_add(struct qd_outbox *outbox, uint64_t subscriber, bool announcement, const char *data, size_t size)
@@ -378,6 +357,8 @@ int qd_bind_publish(lua_State *L)
 
     if (generation->budget)
         return luaL_error(L, "a rule can only look: it may change nothing");
+    if (daemon->running && daemon->running->method && daemon->running->state != QD_CALL_PERMITTED)
+        return luaL_error(L, "%s: no event before permission", daemon->running->method->name);
     if (!daemon->running || !daemon->subscribers || is_internal(event))
         return 0;
     luaL_checkstack(L, 20, "publish");

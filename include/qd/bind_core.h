@@ -15,6 +15,7 @@ void qd_bind_core_open(lua_State *L);
 void qd_bind_model_open(lua_State *L);     /* bind_model.c: into the table on the top */
 void qd_bind_wait_open(lua_State *L);      /* bind_wait.c */
 void qd_bind_object_open(lua_State *L);    /* bind_object.c */
+void qd_bind_xml_open(lua_State *L);       /* bind_xml.c */
 void qd_bind_untrusted_open(lua_State *L); /* bind_untrusted.c */
 void qd_bind_call_open(lua_State *L);      /* bind_call.c: metatables */
 

@@ -5,6 +5,7 @@ local classes = import('class')
 local dispids = import('dispids')
 local events = import('events')
 local exceptions = import('exceptions')
+local firewall = import('firewall')
 local names = import('names')
 local preloading = import('preload')
 local property = import('property')
@@ -63,7 +64,7 @@ local function set_properties(qube, request)
   end
 end
 
--- A disposable begins as its template is: with its explicit properties, its features and its tags.
+-- A disposable begins as its template is: with its explicit properties, its firewall, its features and its tags.
 local function inherit(qube, template)
   local inherited = {}
   for _, name in ipairs(template:property_names()) do
@@ -71,6 +72,7 @@ local function inherit(qube, template)
     if not def.no_clone and name ~= 'template' and qube:property_def(name) and qube:is_default(name) then inherited[#inherited + 1] = name end
   end
   qube:clone_properties(template, inherited)
+  firewall.clone(qube, template)
   for name, value in pairs(template.features) do
     if name:sub(1, 14) ~= 'preload-dispvm' then qube.features[name] = value end
   end

@@ -3,6 +3,7 @@
 
 local exceptions = import('exceptions')
 local features = import('features')
+local firewall = import('firewall')
 local network = import('network')
 
 local raise = exceptions.raise
@@ -111,14 +112,29 @@ end)
 
 -- Starting and stopping
 
-NetVMMixin:on('domain-pre-spawn', function(self)
+-- The qube that provides network to this one, if it is one that can.
+local function provider_of(self)
   local netvm = self.netvm
+  return netvm and network.is_networked_class(netvm) and netvm or nil
+end
+
+NetVMMixin:on('domain-pre-spawn', function(self)
+  local netvm = provider_of(self)
   if not netvm then return end
   netvm:reload_connected_ips()
   netvm:set_mapped_ip_info(self)
+  firewall.announce(netvm, self)
+end)
+
+NetVMMixin:on('firewall-changed', function(self)
+  local netvm = provider_of(self)
+  if netvm and self:is_running() then firewall.announce(netvm, self) end
 end)
 
 NetVMMixin:after('domain-start', function(self)
+  local netvm = provider_of(self)
+  if netvm then firewall.announce(netvm, self) end
+  firewall.watch(self)
   if not self.provides_network then return end
   for _, client in ipairs(network.connected(self)) do
     if client:is_running() and not client:is_paused() then
@@ -153,9 +169,14 @@ NetVMMixin:on('domain-qdb-create', function(self)
   if not self.provides_network then return end
   self:reload_connected_ips()
   for _, client in ipairs(network.connected(self)) do
-    if client:is_running() then self:set_mapped_ip_info(client) end
+    if client:is_running() then
+      self:set_mapped_ip_info(client)
+      firewall.announce(self, client)
+    end
   end
 end)
+
+NetVMMixin:on('domain-load', firewall.watch)
 
 -- After a load: a loop that came in from outside would never end.
 NetVMMixin:on('domain-load', function(self)

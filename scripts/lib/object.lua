@@ -15,7 +15,7 @@ local serialize = import('serialize')
 local raise = import('exceptions').raise
 
 local resolved = classes.resolved
-local core_class = core.class
+local core_class, core_in_rule = core.class, core.in_rule
 local read = property.read
 
 local object = {}
@@ -75,13 +75,21 @@ local app_fields = {
   klass = core_class,
 }
 
+-- What a rule may call: it only looks. Others would give it tables that all share (a property's declaration, the hypervisor's driver).
+local for_rules = {
+  is_a = true, is_default = true, is_running = true, is_halted = true, is_paused = true, property_names = true,
+}
+
 local function index(o, key)
   local class_name = core_class(o)
   local r = resolved[class_name]
   local def = r.properties[key]
   if def then return (read(o, def)) end
   local method = r.methods[key] or common[key]
-  if method then return method end
+  if method then
+    if core_in_rule() and not for_rules[key] then error(("a rule can't call %s: it only looks"):format(key), 2) end
+    return method
+  end
   local field = (class_name == 'Qubes' and app_fields or qube_fields)[key]
   if field then return field(o) end
   return nil

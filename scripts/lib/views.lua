@@ -2,7 +2,8 @@
 -- `qube.features`, `qube.tags` and `app.domains`: views that look like tables, read the model and fire the events of a change.
 -- Registers nothing.
 --
--- A view keeps its qube under the key 1, which is no name of a feature or tag. Methods would hide names, so there are none.
+-- A view is an empty table, so that every assignment goes through its metamethods: rules have these views too. Whose it is stands in a table of its
+-- own. Methods would hide names, so there are none.
 
 local events = import('events')
 local names = import('names')
@@ -12,6 +13,8 @@ local fire = events.fire
 local core_get = core.get
 
 local views = {}
+
+local owner = setmetatable({}, { __mode = 'k' })
 
 local function iterate(kind, qube)
   local list, i = core.names(qube, kind), 0
@@ -53,25 +56,25 @@ end
 local features_meta = {
   __index = function(view, name)
     if type(name) ~= 'string' then return nil end
-    local is_set, value = core_get(rawget(view, 1), 'feature', name)
+    local is_set, value = core_get(owner[view], 'feature', name)
     if is_set then return value end
     return nil
   end,
   __newindex = function(view, name, value)
     if type(name) ~= 'string' then error('the name of a feature is a string', 2) end
-    if value == nil then return delete_feature(rawget(view, 1), name) end
-    return set_feature(rawget(view, 1), name, value)
+    if value == nil then return delete_feature(owner[view], name) end
+    return set_feature(owner[view], name, value)
   end,
-  __pairs = function(view) return iterate('feature', rawget(view, 1)) end,
+  __pairs = function(view) return iterate('feature', owner[view]) end,
 }
 
 local tags_meta = {
   __index = function(view, tag)
     if type(tag) ~= 'string' then return nil end
-    return core_get(rawget(view, 1), 'tag', tag) or nil
+    return core_get(owner[view], 'tag', tag) or nil
   end,
   __newindex = function(view, tag, value)
-    local qube = rawget(view, 1)
+    local qube = owner[view]
     if type(tag) ~= 'string' then error('a tag is a string', 2) end
     local is_set = core_get(qube, 'tag', tag)
     local info = { tag = tag }
@@ -86,7 +89,7 @@ local tags_meta = {
     core.set(qube, 'tag', tag, true)
     fire(qube, 'domain-tag-add:' .. tag, info)
   end,
-  __pairs = function(view) return iterate('tag', rawget(view, 1)) end,
+  __pairs = function(view) return iterate('tag', owner[view]) end,
 }
 
 -- Views are made once for each reference that a script holds.
@@ -95,8 +98,8 @@ local function cached(meta)
   return function(qube)
     local view = cache[qube]
     if not view then
-      view = setmetatable({ qube }, meta)
-      cache[qube] = view
+      view = setmetatable({}, meta)
+      owner[view], cache[qube] = qube, view
     end
     return view
   end

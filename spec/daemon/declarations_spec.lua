@@ -128,7 +128,7 @@ describe('a declaration', function()
 
   for title, text in pairs {
     ['without a destination'] = "method('admin.spec.X', { arg = 'none', payload = 'none', scope = 'local', read = true, doc = 'x' }, function() end)",
-    ['with an unknown word'] = "method('admin.spec.X', { dest = 'some', arg = 'none', payload = 'none', scope = 'local', read = true, doc = 'x' }, function() end)",
+    ['with an unknown word'] = "method('admin.spec.X', { dest = '?', arg = 'none', payload = 'none', scope = 'local', read = true, doc = '' }, function() end)",
     ['that neither reads nor writes'] = "method('admin.spec.X', { dest = 'any', arg = 'none', payload = 'none', scope = 'local', doc = 'x' }, function() end)",
     ['without documentation'] = "method('admin.spec.X', { dest = 'any', arg = 'none', payload = 'none', scope = 'local', read = true }, function() end)",
     ['without a handler'] = "method('admin.spec.X', { " .. GOOD .. ' })',

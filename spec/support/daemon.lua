@@ -145,7 +145,8 @@ end
 function Daemon:ok(method, dest, arg, payload, options)
   local answer = self:call('dom0', method, dest, arg, payload, options)
   if answer.kind ~= 'ok' then
-    error(('%s+%s %s: %s %s %s\n%s'):format(method, arg or '', dest or 'dom0', answer.kind, tostring(answer.class), tostring(answer.message), self.log:sub(-1500)), 2)
+    error(('%s+%s %s: %s %s %s\n%s'):format(method, arg or '', dest or 'dom0', answer.kind, tostring(answer.class), tostring(answer.message),
+      self.log:sub(-1500)), 2)
   end
   return answer.body
 end

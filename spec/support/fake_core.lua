@@ -255,9 +255,12 @@ local function other_primitives(world, core)
   end
   function core.cached(_, _, build) return build() end
   function core.log(level, text) world.log[#world.log + 1] = level .. ': ' .. text end
+  function core.serves() return true end
   function core.status() return {} end
   function core.reload() return true, 1, '' end
   function core.qubesdb_list() return {} end
+  function core.in_rule() return false end
+
   function core.declarations() return world.methods end
   function core.on_permission(pattern, hook) world.hooks[#world.hooks + 1] = { pattern = pattern, hook = hook } end
   function core.set_object_metatable(index, newindex, to_string)
