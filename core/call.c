@@ -97,6 +97,26 @@ static int give_thread(lua_State *L)
     return 0;
 }
 
+/* For qd_task_run. */
+struct qd_told {
+    bool ended, failed;
+    char *message;
+};
+
+static void tell_failure(struct qd_call *call, const char *message)
+{
+    if (!call->told || call->told->failed)
+        return;
+    call->told->failed = true;
+    call->told->message = strdup(message);
+}
+
+static void tell_end(struct qd_call *call)
+{
+    if (call->told)
+        call->told->ended = true;
+}
+
 static int run_on_main(struct qd_call *call, lua_CFunction function)
 {
     lua_State *L = call->generation->L;
@@ -152,7 +172,8 @@ static int push_spawned(lua_State *L, void *context)
     return count;
 }
 
-static void start_task(struct qd_daemon *daemon, struct qd_generation *generation, int (*push)(lua_State *L, void *context), void *context);
+static void start_task(struct qd_daemon *daemon, struct qd_generation *generation, int (*push)(lua_State *L, void *context), void *context,
+                       struct qd_told *told);
 
 static void start_spawned(struct qd_daemon *daemon, struct qd_generation *generation, int *references, size_t count, bool run)
 {
@@ -160,7 +181,7 @@ static void start_spawned(struct qd_daemon *daemon, struct qd_generation *genera
         struct spawn spawn = {generation, references[i]};
 
         if (run)
-            start_task(daemon, generation, push_spawned, &spawn);
+            start_task(daemon, generation, push_spawned, &spawn, NULL);
         luaL_unref(generation->L, LUA_REGISTRYINDEX, references[i]);
     }
 }
@@ -177,6 +198,9 @@ static void answer(struct qd_call *call)
 
     call->spawned = NULL;
     call->state = QD_CALL_ANSWERED;
+    if (!good)
+        tell_failure(call, call->commit_message ? call->commit_message : "the change could not be stored, and was taken back");
+    tell_end(call);
     call->connection = NULL;
     if (connection) {
         connection->call = NULL;
@@ -288,9 +312,10 @@ static void answer_failure(struct qd_call *call, const struct failure *failure)
                call->source ? call->source->name->data : "-", call->dest ? call->dest->name->data : "-", call->payload.size, failure->message,
                failure->traceback);
         call->daemon->status.failed++;
-    } else if (!call->method) {
+    } else if (!call->method && !call->told) {
         log_failure(call, failure->message);
     }
+    tell_failure(call, failure->message);
     if (!connection)
         return;
     if (call->resubscribing) {
@@ -413,6 +438,8 @@ static void give_up(struct qd_call *call)
         connection->call = NULL;
         qd_connection_abort(connection);
     }
+    tell_failure(call, "it could not be started, or had to stop");
+    tell_end(call);
     end_script(call);
     call_free(call);
 }
@@ -439,13 +466,18 @@ static int push_task(lua_State *L)
     return task->push(L, task->context);
 }
 
-static void start_task(struct qd_daemon *daemon, struct qd_generation *generation, int (*push)(lua_State *L, void *context), void *context)
+static void start_task(struct qd_daemon *daemon, struct qd_generation *generation, int (*push)(lua_State *L, void *context), void *context,
+                       struct qd_told *told)
 {
     struct qd_call *call = qd_call_new(daemon, generation, NULL);
     struct task task = {push, context};
 
-    if (!call)
+    if (!call) {
+        if (told)
+            *told = (struct qd_told){.ended = true, .failed = true};
         return;
+    }
+    call->told = told;
     if (prepare(call, push_task, &task) < 0)
         give_up(call);
     else if (lua_gettop(call->thread) == 0 || lua_isnil(call->thread, 1))
@@ -475,7 +507,21 @@ void qd_task_start(struct qd_daemon *daemon, const char *name, int (*push)(lua_S
 {
     struct named_task task = {name, push, context};
 
-    start_task(daemon, daemon->generation, push_named, &task);
+    start_task(daemon, daemon->generation, push_named, &task, NULL);
+}
+
+int qd_task_run(struct qd_daemon *daemon, const char *name, int (*push)(lua_State *L, void *context), void *context, char **ret_message)
+{
+    struct named_task task = {name, push, context};
+    struct qd_told told = {0};
+
+    start_task(daemon, daemon->generation, push_named, &task, &told);
+    while (!told.ended)
+        uv_run(&daemon->loop, UV_RUN_ONCE);
+    if (!told.failed)
+        return 0;
+    *ret_message = told.message;
+    return -ECANCELED;
 }
 
 void qd_call_client_left(struct qd_call *call)

@@ -108,14 +108,16 @@ static void help(void)
            "  --group NAME        the sockets' group (qubes)\n"
            "  --debug             log more, and show tracebacks to callers\n"
            "  --check-store       check the store, change nothing, and exit\n"
+           "  --import-xml FILE   read a qubes.xml into the empty store, and exit\n"
+           "  --export-xml FILE   write the store as a qubes.xml, and exit\n"
            "  --version, --help\n\n"
            "The same names, without dashes, can stand in " QD_CONFIG_FILE " as 'name = value'.\n");
 }
 
 static int read_options(int argc, char **argv, struct qd_config *config, enum qd_action *ret_action)
 {
-    enum { SETTING = 256, DEBUG, CHECK, VERSION, HELP };
-    struct option options[SETTING_COUNT + 5] = {0};
+    enum { SETTING = 256, DEBUG, CHECK, IMPORT, EXPORT, VERSION, HELP };
+    struct option options[SETTING_COUNT + 7] = {0};
     int option, index;
 
     for (size_t i = 0; i < SETTING_COUNT; i++)
@@ -124,6 +126,8 @@ static int read_options(int argc, char **argv, struct qd_config *config, enum qd
     options[SETTING_COUNT + 1] = (struct option){"check-store", no_argument, NULL, CHECK};
     options[SETTING_COUNT + 2] = (struct option){"version", no_argument, NULL, VERSION};
     options[SETTING_COUNT + 3] = (struct option){"help", no_argument, NULL, HELP};
+    options[SETTING_COUNT + 4] = (struct option){"import-xml", required_argument, NULL, IMPORT};
+    options[SETTING_COUNT + 5] = (struct option){"export-xml", required_argument, NULL, EXPORT};
     while ((option = getopt_long(argc, argv, "", options, &index)) != -1) {
         switch (option) {
         case SETTING:
@@ -135,6 +139,14 @@ static int read_options(int argc, char **argv, struct qd_config *config, enum qd
             break;
         case CHECK:
             *ret_action = QD_ACTION_CHECK_STORE;
+            break;
+        case IMPORT:
+        case EXPORT:
+            free(config->xml_file);
+            config->xml_file = strdup(optarg);
+            if (!config->xml_file)
+                return -ENOMEM;
+            *ret_action = option == IMPORT ? QD_ACTION_IMPORT_XML : QD_ACTION_EXPORT_XML;
             break;
         case VERSION:
             printf("qubesd " QD_VERSION "\n");
@@ -176,6 +188,7 @@ int qd_config_read(int argc, char **argv, struct qd_config *config, enum qd_acti
 
 void qd_config_free(struct qd_config *config)
 {
+    free(config->xml_file);
     for (size_t i = 0; i < SETTING_COUNT; i++)
         free(*field(config, &settings[i]));
 }

@@ -22,6 +22,7 @@
 #include "qd/reload.h"
 #include "qd/run.h"
 #include "qd/server.h"
+#include "qd/transfer.h"
 
 #define SWEEP_MS 1000
 #define VIRT_FIRST_MS 5000 /* that a start waits for libvirt's first answer */
@@ -117,6 +118,11 @@ static void on_virt_closed(void *context)
 {
     virt_closed = true;
     close_timers_when_done(context);
+}
+
+static void on_transfer_stopped(void *context)
+{
+    (void)context;
 }
 
 static void on_store_stopped(void *context)
@@ -294,6 +300,8 @@ static int start(struct qd_daemon *daemon)
     if (r == 0)
         r = qd_reload_first(daemon);
     if (r == 0)
+        r = qd_transfer_first(daemon);
+    if (r == 0)
         r = start_timers(daemon);
     if (r == 0)
         r = start_signals(daemon);
@@ -307,6 +315,8 @@ static int start(struct qd_daemon *daemon)
 /* After the loop has ended. A handle that is still open is a mistake of ours, and the exit status says so. */
 static int finish(struct qd_daemon *daemon, int r)
 {
+    if (r == 0 && daemon->virt)
+        r = qd_transfer_last(daemon);
     qd_generation_unref(daemon->generation);
     qd_connections_free(daemon);
     qd_server_free(daemon);
@@ -332,6 +342,29 @@ static int check_store(struct qd_daemon *daemon)
     free(path);
     qd_config_free(&daemon->config);
     return r;
+}
+
+/* --import-xml and --export-xml: the store and the scripts, without sockets and libvirt. */
+static int transfer(struct qd_daemon *daemon, enum qd_action action)
+{
+    const char *path = daemon->config.xml_file;
+    int r = uv_loop_init(&daemon->loop);
+
+    daemon->model = qd_model_new();
+    if (r == 0)
+        r = daemon->model ? start_store(daemon) : -ENOMEM;
+    if (r < 0)
+        return r;
+    r = qd_reload_first(daemon);
+    if (r == 0)
+        r = action == QD_ACTION_IMPORT_XML ? qd_transfer_import(daemon, path) : qd_transfer_export(daemon, path);
+    qd_store_stop(daemon->store, on_transfer_stopped);
+    uv_run(&daemon->loop, UV_RUN_DEFAULT);
+    if (!daemon->generation) {
+        qd_store_close(daemon->store);
+        return r;
+    }
+    return finish(daemon, r);
 }
 
 /* As many descriptors as we may have: the usual 1,024 are fewer than QD_CONNECTIONS_MAX. */
@@ -362,6 +395,8 @@ int main(int argc, char **argv)
     raise_descriptor_limit();
     qd_bind_string_set_budget(qd_budget_charge);
     r = qd_run_start_alarm();
+    if (r == 0 && action != QD_ACTION_RUN)
+        return transfer(daemon, action) < 0 ? 1 : 0;
     if (r == 0)
         r = start(daemon);
     if (r < 0) {

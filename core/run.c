@@ -147,7 +147,7 @@ int qd_run_resume(struct qd_generation *generation, lua_State *thread, int argum
     lua_State *outer = running;
     int status;
 
-    generation->script_deadline_ns = uv_hrtime() + QD_SCRIPT_MILLISECONDS * UINT64_C(1000000);
+    generation->script_deadline_ns = generation->unhurried ? UINT64_MAX : uv_hrtime() + QD_SCRIPT_MILLISECONDS * UINT64_C(1000000);
     running = thread;
     status = lua_resume(thread, NULL, arguments, ret_results);
     running = outer;

@@ -27,6 +27,9 @@ struct qd_call *qd_call_new(struct qd_daemon *daemon, struct qd_generation *gene
 void qd_call_start(struct qd_call *call);
 /* Runs core_hooks.NAME in the serving generation as a task; `push` puts its arguments on the stack and returns their number. A hook that does not exist is no error. */
 void qd_task_start(struct qd_daemon *daemon, const char *name, int (*push)(lua_State *L, void *context), void *context);
+/* The same, and runs the loop until the task has ended and its changes are on disk; before anybody is served. 0; -ECANCELED: it failed, and changed
+ * nothing (or nothing after it last waited): `ret_message` (malloc, or NULL without memory) says why. */
+int qd_task_run(struct qd_daemon *daemon, const char *name, int (*push)(lua_State *L, void *context), void *context, char **ret_message);
 /* Resumes a call that waited, with `arguments` values on its thread. */
 void qd_call_resume(struct qd_call *call, int arguments);
 /* The client has left. Cancels the call if it is declared cancellable; otherwise it goes on without a client. */

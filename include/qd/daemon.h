@@ -50,6 +50,7 @@ struct qd_config {
     char *kernels_dir;
     char *libvirt_uri;
     char *group; /* of the sockets; empty: the process's own */
+    char *xml_file; /* of --import-xml and --export-xml */
     bool debug;
 };
 
@@ -101,6 +102,7 @@ struct qd_generation {
     struct qd_budget *budget;
     uint64_t script_deadline_ns;
     bool loading;
+    bool unhurried; /* nobody is served yet, so scripts may take their time */
     char *lock_reason; /* the rules did not load at start: everything that asks is denied */
     struct qd_method **methods; /* sorted by name */
     size_t method_count;
@@ -159,6 +161,7 @@ struct qd_call {
     size_t answer_size;
     int *spawned; /* references: arrays of a function and its arguments */
     size_t spawned_count;
+    struct qd_told *told; /* who waits for the end of a task, see qd_task_run */
     uint64_t started_ns;
 };
 

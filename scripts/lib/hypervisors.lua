@@ -7,9 +7,12 @@ local hypervisors = {}
 
 local by_type = {}
 
--- Registers one, for connections of this type (virConnectGetType, in small letters).
+-- Registers one, for connections of this type (virConnectGetType, in small letters). It is kept read-only: every qube gives it away, to rules too.
 function hypervisors.add(kind, hypervisor)
-  by_type[kind] = hypervisor
+  by_type[kind] = setmetatable({}, {
+    __index = hypervisor, __metatable = false,
+    __newindex = function() error('a hypervisor is read-only', 2) end,
+  })
   return hypervisor
 end
 

@@ -46,7 +46,14 @@ function common.property_names(o)
   return table.move(names, 1, #names, 1, {})
 end
 
-function common.property_def(o, name) return resolved[core_class(o)].properties[name] end
+-- The declaration, which all calls share: a rule gets a copy.
+function common.property_def(o, name)
+  local def = resolved[core_class(o)].properties[name]
+  if not def or not core_in_rule() then return def end
+  local copy = {}
+  for key, value in pairs(def) do copy[key] = value end
+  return copy
+end
 
 -- The checked new value of a property, from an untrusted payload (or from text).
 function common.sanitize(o, name, untrusted) return types.sanitize(definition(o, name), untrusted) end
@@ -75,21 +82,13 @@ local app_fields = {
   klass = core_class,
 }
 
--- What a rule may call: it only looks. Others would give it tables that all share (a property's declaration, the hypervisor's driver).
-local for_rules = {
-  is_a = true, is_default = true, is_running = true, is_halted = true, is_paused = true, property_names = true,
-}
-
 local function index(o, key)
   local class_name = core_class(o)
   local r = resolved[class_name]
   local def = r.properties[key]
   if def then return (read(o, def)) end
   local method = r.methods[key] or common[key]
-  if method then
-    if core_in_rule() and not for_rules[key] then error(("a rule can't call %s: it only looks"):format(key), 2) end
-    return method
-  end
+  if method then return method end
   local field = (class_name == 'Qubes' and app_fields or qube_fields)[key]
   if field then return field(o) end
   return nil

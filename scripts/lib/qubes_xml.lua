@@ -14,8 +14,11 @@ xml.KEPT = 'kept'
 -- Kinds that are of this daemon and this moment: they are not exported.
 xml.PRIVATE = { transient = true, suspend = true, xml = true, kept = true }
 
--- Attributes of the app, kind `xml`: whether a clean stop writes qubes.xml again.
+-- An attribute of the app: a clean stop writes qubes.xml again. Its value is the digest of the file that was imported; core/transfer.c looks at it.
 xml.MARK_KIND, xml.MARK = 'xml', 'export-at-stop'
+
+-- The first attribute of the root of an export: by it core/transfer.c knows the file again.
+xml.WRITER = 'qubesd-lua'
 
 function xml.element(name, attributes, text)
   return { name = name, attributes = attributes or {}, text = text, children = {} }

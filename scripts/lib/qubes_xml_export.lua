@@ -208,7 +208,7 @@ end
 -- The whole model as the text of a qubes.xml.
 return function()
   local object = core.app()
-  local root = element('qubes')
+  local root = element('qubes', { { 'written-by', xml.WRITER } })
   add(root, label_nodes(object))
   add(root, pool_nodes(object))
   add(root, properties(object))

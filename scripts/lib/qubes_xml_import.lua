@@ -261,7 +261,7 @@ local function migrate(domain)
 end
 
 -- Name, number and uuid of a qube, or why it can not be one.
-local function identify(state, domain, node)
+local function identify(domain, node)
   if domain.is_admin then return core.qube(0) and 'there is one AdminVM already' or nil, 'dom0', 0, ZEROS end
   local name, qid_text, uuid_text = text_of(domain, 'name') or '', text_of(domain, 'qid'), text_of(domain, 'uuid')
   local qid = types.parse.int(qid_text or (node.attributes.id or ''):match('^domain%-(%d+)$') or '')
@@ -288,7 +288,7 @@ local function add_domain(state, section, node)
   else
     domain.scratch = {} -- stands for the qube until it is there
     domain.properties, domain.by_name = collect_properties(state, domain.scratch, node)
-    why, name, qid, uuid = identify(state, domain, node)
+    why, name, qid, uuid = identify(domain, node)
   end
   if why then
     state.kept[domain.scratch or false] = nil
@@ -408,7 +408,7 @@ sections['volume-config'] = function(state, qube, section)
   end)
 end
 
-function sections.notes(state, qube, section)
+function sections.notes(_, qube, section)
   if #section.attributes > 0 or section.children[1] or core.get(qube, 'notes', 'text') then return false end
   core.set(qube, 'notes', 'text', section.text or '')
   return true
@@ -455,22 +455,26 @@ local function line_of(domain)
   return entry and entry.node or domain.node
 end
 
--- The qubes that follow default_netvm must not be among those that it gets its network from.
-local function check_default_netvm(state, by_name)
-  local first = property.value(state.app, 'default_netvm')
-  local qube, seen, by_default = first, {}, false
-  while qube and network.is_networked_class(qube) and not seen[qube] do
-    seen[qube] = true
-    by_default = by_default or not core.get(qube, 'property', 'netvm')
-    qube = property.value(qube, 'netvm')
+-- Where a loop is opened: at a qube that is in it only because of default_netvm, else at the one that comes first in the file.
+local function weakest(loop, order)
+  local best, best_is_default
+  for _, qube in ipairs(loop) do
+    local is_default = not core.get(qube, 'property', 'netvm')
+    local better = best == nil or (is_default and not best_is_default) or (is_default == best_is_default and order[qube] < order[best])
+    if better then best, best_is_default = qube, is_default end
   end
-  if first and qube == first and by_default then
-    core.set(state.app, 'property', 'default_netvm', none)
-    fault(state, by_name.default_netvm.node, ('a qube that follows it would be connected to itself (%s); it is set to none'):format(first.name))
-  end
+  return best
 end
 
--- Opens each loop at the qube of it that comes first in the file.
+local function open_loop(state, loop, order)
+  local qube, way = weakest(loop, order), {}
+  for i, member in ipairs(loop) do way[i] = core.name(member) end
+  core.set(qube, 'property', 'netvm', none)
+  fault(state, line_of(state.domains[order[qube]]),
+    ('%s: these qubes get their network from each other: %s; the netvm of %s is set to none'):format(core.name(qube), table.concat(way, ', '), core.name(qube)))
+end
+
+-- Follows every chain of netvms once.
 local function check_loops(state)
   local order, done = {}, {}
   for i, domain in ipairs(state.domains) do order[domain.qube] = i end
@@ -481,16 +485,7 @@ local function check_loops(state)
       at[qube] = #path
       qube = property.value(qube, 'netvm')
     end
-    if qube and at[qube] then
-      local first, way = qube, {}
-      for i = at[qube], #path do
-        if order[path[i]] < order[first] then first = path[i] end
-        way[#way + 1] = core.name(path[i])
-      end
-      core.set(first, 'property', 'netvm', none)
-      fault(state, line_of(state.domains[order[first]]),
-        ('%s: these qubes get their network from each other: %s; this one is set to none'):format(core.name(first), table.concat(way, ', ')))
-    end
+    if qube and at[qube] then open_loop(state, { table.unpack(path, at[qube]) }, order) end
     for _, each_qube in ipairs(path) do done[each_qube] = true end
   end
 end
@@ -515,7 +510,7 @@ end
 
 local function read_sections(state, root)
   local app = state.app
-  keep_rest(state, app, '.', root, NOTHING_KNOWN)
+  keep_rest(state, app, '.', root, { ['written-by'] = true })
   for _, section in ipairs(root.children) do
     if section.name == 'labels' then
       each(state, app, 'labels', section, 'label', NOTHING_KNOWN, function(node) return load_label(state, node) end)
@@ -553,7 +548,6 @@ local function read_properties(state, root)
   end
   for _, domain in ipairs(state.domains) do load_stage(state, domain, 4) end
   migrate_firewall_netvm(state, by_name)
-  check_default_netvm(state, by_name)
   check_loops(state)
 end
 
@@ -570,7 +564,7 @@ local function tell(state)
   core.log('notice', table.concat(parts, '; '))
 end
 
--- Reads the text of a qubes.xml into the empty model. With `mark`, a clean stop will write the file again. Raises, and changes nothing, when it is
+-- Reads the text of a qubes.xml into the empty model. With `mark`, its digest, a clean stop will write the file again. Raises, and changes nothing, when it is
 -- not well-formed or the model is not empty.
 return function(text, mark)
   local app_object = core.app()
@@ -594,6 +588,6 @@ return function(text, mark)
     end
   end
   store_kept(state)
-  if mark then core.set(app_object, xml.MARK_KIND, xml.MARK, true) end
+  if mark then core.set(app_object, xml.MARK_KIND, xml.MARK, mark) end
   tell(state)
 end
