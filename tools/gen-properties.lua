@@ -103,8 +103,8 @@ local function page()
     '# Properties', '',
     '<!-- Written by tools/gen-properties.lua from the declarations in scripts/classes: change those, then run `./dev docs`. -->', '',
     'What `admin.vm.property.*` and `admin.property.*` (`qvm-prefs`, `qubes-prefs`) read and set. A property that was not set has its *default*: the value',
-    'given here; *depends*, one that follows other settings, as its description says; *unset*, none at all. A *computed* one is a value of the moment and is never',
-    'stored. *Set* says whether it can be set: `once` means only when the qube is created.', '',
+    'given here; *depends*, one that follows other settings, as its description says; *unset*, none at all. A *computed* one is a value of the moment and is',
+    'never stored. *Set* says whether it can be set: `once` means only when the qube is created.', '',
     '## Classes of qubes', '', '| class | |', '| --- | --- |',
   }
   local function add(rows)
