@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later
  *
- * core.xml_parse and core.xml_format: between XML and nested tables { name =, attributes = {}, text =, tail =, children = {}, line = }.
- * The tree of C lives in a userdata meanwhile, so that an error of Lua frees it.
+ * core.xml_parse and core.xml_format: between XML and nested tables { name =, attributes = {}, text =, tail
+ * =, children = {}, line = }. The tree of C lives in a userdata meanwhile, so that an error of Lua frees it.
  */
 #include <errno.h>
 #include <lauxlib.h>
@@ -61,7 +61,8 @@ static void push_element(lua_State *L, const struct qd_xml_element *element)
         lua_setfield(L, -2, "tail");
     }
     lua_newtable(L);
-    for (const struct qd_xml_attribute *attribute = element->first_attribute; attribute; attribute = attribute->next) {
+    for (const struct qd_xml_attribute *attribute = element->first_attribute; attribute;
+         attribute = attribute->next) {
         lua_createtable(L, 2, 0);
         lua_pushstring(L, attribute->name);
         lua_rawseti(L, -2, 1);

@@ -99,7 +99,8 @@ static int sync_directory(const char *path)
     return r;
 }
 
-/* Owner, group and mode as the file had them, where there was one; a new one is for its group, as the Python daemon has it. */
+/* Owner, group and mode as the file had them, where there was one; a new one is for its group, as the Python
+ * daemon has it. */
 static void copy_permissions(int file, const char *path)
 {
     struct stat status;
@@ -196,7 +197,8 @@ int qd_transfer_import(struct qd_daemon *daemon, const char *path)
 
 /* ---- export ---- */
 
-struct export {
+struct export
+{
     bool if_marked;
     struct text text;
 };
@@ -230,7 +232,8 @@ static int make_text(struct qd_daemon *daemon, bool if_marked, struct text *ret_
     lua_pushcfunction(L, call_export);
     lua_pushlightuserdata(L, &export);
     if (qd_run_protected(L, 1, 0) != LUA_OK) {
-        qd_log(QD_LOG_ERROR, "qubes.xml is not written: %s", lua_type(L, -1) == LUA_TSTRING ? lua_tostring(L, -1) : "an error object");
+        qd_log(QD_LOG_ERROR, "qubes.xml is not written: %s",
+               lua_type(L, -1) == LUA_TSTRING ? lua_tostring(L, -1) : "an error object");
         lua_pop(L, 1);
         return -ECANCELED;
     }
@@ -314,14 +317,16 @@ int qd_transfer_first(struct qd_daemon *daemon)
         r = qd_transfer_import(daemon, path);
     } else if (digest && owner_of(path, digest) == OWNER_OTHER) {
         qd_log(QD_LOG_WARNING,
-               "another program has written %s since this daemon last did. The store counts; to take the file over, move qubesd.db away and start again",
+               "another program has written %s since this daemon last did. The store counts; to take the "
+               "file over, move qubesd.db away and start again",
                path);
     }
     free(path);
     return r;
 }
 
-/* What was imported is kept under another name before it is replaced: it may have had faults, which were left out. */
+/* What was imported is kept under another name before it is replaced: it may have had faults, which were left
+ * out. */
 static void keep_imported(struct qd_daemon *daemon, const char *path)
 {
     char *name = path_in_state(daemon, "qubes.xml.imported");

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later
  *
- * Reading XML. libxml2 calls back for each element and text, so there is no second tree and no limit on line numbers.
+ * Reading XML. libxml2 calls back for each element and text, so there is no second tree and no limit on line
+ * numbers.
  */
 #include "qd/xml.h"
 
@@ -151,10 +152,12 @@ struct reader {
 
 static unsigned line_of(const struct reader *reader)
 {
-    return reader->parser->input && reader->parser->input->line > 0 ? (unsigned)reader->parser->input->line : 1;
+    return reader->parser->input && reader->parser->input->line > 0 ? (unsigned)reader->parser->input->line
+                                                                    : 1;
 }
 
-static void stop(struct reader *reader, int error, const char *format, ...) __attribute__((format(printf, 3, 4)));
+static void stop(struct reader *reader, int error, const char *format, ...)
+    __attribute__((format(printf, 3, 4)));
 
 static void stop(struct reader *reader, int error, const char *format, ...)
 {
@@ -183,13 +186,14 @@ static bool is_blank(const char *text)
     return !text || text[strspn(text, " \t\r\n")] == '\0';
 }
 
-static void add_attribute(struct reader *reader, struct qd_xml_element *element, const xmlChar *prefix, const xmlChar *name, const char *value,
-                          size_t size)
+static void add_attribute(struct reader *reader, struct qd_xml_element *element, const xmlChar *prefix,
+                          const xmlChar *name, const char *value, size_t size)
 {
     char *full, *copy = strndup(value, size);
     int r = copy ? 0 : -ENOMEM;
 
-    if (r == 0 && asprintf(&full, "%s%s%s", prefix ? (const char *)prefix : "", prefix ? ":" : "", (const char *)name) < 0)
+    if (r == 0 && asprintf(&full, "%s%s%s", prefix ? (const char *)prefix : "", prefix ? ":" : "",
+                           (const char *)name) < 0)
         r = -ENOMEM;
     if (r == 0) {
         r = qd_xml_set_attribute(element, full, copy);
@@ -204,7 +208,8 @@ static struct qd_xml_element *add_element(struct reader *reader, const xmlChar *
     struct qd_xml_element *element = NULL;
     char *full;
 
-    if (asprintf(&full, "%s%s%s", prefix ? (const char *)prefix : "", prefix ? ":" : "", (const char *)name) >= 0) {
+    if (asprintf(&full, "%s%s%s", prefix ? (const char *)prefix : "", prefix ? ":" : "",
+                 (const char *)name) >= 0) {
         element = qd_xml_add(reader->xml, reader->open, full);
         free(full);
     }
@@ -212,8 +217,9 @@ static struct qd_xml_element *add_element(struct reader *reader, const xmlChar *
     return element;
 }
 
-static void on_start(void *context, const xmlChar *name, const xmlChar *prefix, const xmlChar *uri, int namespace_count, const xmlChar **namespaces,
-                     int attribute_count, int default_count, const xmlChar **attributes)
+static void on_start(void *context, const xmlChar *name, const xmlChar *prefix, const xmlChar *uri,
+                     int namespace_count, const xmlChar **namespaces, int attribute_count, int default_count,
+                     const xmlChar **attributes)
 {
     struct reader *reader = context;
     struct qd_xml_element *element;
@@ -223,11 +229,13 @@ static void on_start(void *context, const xmlChar *name, const xmlChar *prefix, 
     if (reader->error)
         return;
     if (reader->depth >= QD_XML_DEPTH_MAX) {
-        stop(reader, -E2BIG, "line %u: elements may stand inside each other %u deep at most", line_of(reader), QD_XML_DEPTH_MAX);
+        stop(reader, -E2BIG, "line %u: elements may stand inside each other %u deep at most", line_of(reader),
+             QD_XML_DEPTH_MAX);
         return;
     }
     if (reader->xml->elements >= QD_XML_ELEMENTS_MAX) {
-        stop(reader, -E2BIG, "line %u: there may be %u elements at most", line_of(reader), QD_XML_ELEMENTS_MAX);
+        stop(reader, -E2BIG, "line %u: there may be %u elements at most", line_of(reader),
+             QD_XML_ELEMENTS_MAX);
         return;
     }
     element = add_element(reader, prefix, name);
@@ -238,13 +246,15 @@ static void on_start(void *context, const xmlChar *name, const xmlChar *prefix, 
         const xmlChar *declared = namespaces[2 * i], *address = namespaces[2 * i + 1];
         const char *value = address ? (const char *)address : "";
 
-        add_attribute(reader, element, declared ? (const xmlChar *)"xmlns" : NULL, declared ? declared : (const xmlChar *)"xmlns", value,
-                      strlen(value));
+        add_attribute(reader, element, declared ? (const xmlChar *)"xmlns" : NULL,
+                      declared ? declared : (const xmlChar *)"xmlns", value, strlen(value));
     }
     for (int i = 0; i < attribute_count; i++) {
-        const xmlChar **attribute = &attributes[5 * i]; /* name, prefix, address, begin and end of the value */
+        const xmlChar **attribute =
+            &attributes[5 * i]; /* name, prefix, address, begin and end of the value */
 
-        add_attribute(reader, element, attribute[1], attribute[0], (const char *)attribute[3], (size_t)(attribute[4] - attribute[3]));
+        add_attribute(reader, element, attribute[1], attribute[0], (const char *)attribute[3],
+                      (size_t)(attribute[4] - attribute[3]));
     }
     reader->open = element;
     reader->depth++;
@@ -295,14 +305,16 @@ static void on_text(void *context, const xmlChar *text, int size)
         check(reader, qd_xml_append_text(reader->open, (const char *)text, (size_t)size));
 }
 
-static void on_document_type(void *context, const xmlChar *name, const xmlChar *public_id, const xmlChar *system_id)
+static void on_document_type(void *context, const xmlChar *name, const xmlChar *public_id,
+                             const xmlChar *system_id)
 {
     struct reader *reader = context;
 
     (void)name;
     (void)public_id;
     (void)system_id;
-    stop(reader, -EBADMSG, "line %u: a document type is not allowed here: an element was expected", line_of(reader));
+    stop(reader, -EBADMSG, "line %u: a document type is not allowed here: an element was expected",
+         line_of(reader));
 }
 
 static void on_error(void *context, xmlErrorPtr error)
@@ -317,14 +329,16 @@ static void on_error(void *context, xmlErrorPtr error)
     if (error->code == XML_ERR_NO_MEMORY)
         stop(reader, -ENOMEM, "line %d: no memory", error->line);
     else if (reader->open)
-        stop(reader, -EBADMSG, "line %d: %.*s; expected what may stand in <%s> (of line %u), and then </%s>", error->line, (int)size,
-             error->message ? error->message : "", reader->open->name, reader->open->line, reader->open->name);
+        stop(reader, -EBADMSG, "line %d: %.*s; expected what may stand in <%s> (of line %u), and then </%s>",
+             error->line, (int)size, error->message ? error->message : "", reader->open->name,
+             reader->open->line, reader->open->name);
     else
-        stop(reader, -EBADMSG, "line %d: %.*s; expected %s", error->line, (int)size, error->message ? error->message : "",
-             reader->xml->root ? "the end of the file" : "an element");
+        stop(reader, -EBADMSG, "line %d: %.*s; expected %s", error->line, (int)size,
+             error->message ? error->message : "", reader->xml->root ? "the end of the file" : "an element");
 }
 
-/* Other encodings than UTF-8 are refused, whatever the document says of itself, so that libxml2 never converts anything. */
+/* Other encodings than UTF-8 are refused, whatever the document says of itself, so that libxml2 never
+ * converts anything. */
 static int check_encoding(struct reader *reader, const char *text, size_t size)
 {
     unsigned line = 1;

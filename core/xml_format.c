@@ -63,7 +63,8 @@ static bool is_writable(const char *text)
     return true;
 }
 
-/* What a reader would change is written as a reference: in attributes all white space but the space, in texts the carriage return. */
+/* What a reader would change is written as a reference: in attributes all white space but the space, in texts
+ * the carriage return. */
 static const char *reference(char byte, bool in_attribute)
 {
     switch (byte) {
@@ -115,7 +116,8 @@ static void put_start(struct writer *writer, const struct qd_xml_element *elemen
 {
     puts_to(writer, "<");
     put_name(writer, element->name);
-    for (const struct qd_xml_attribute *attribute = element->first_attribute; attribute; attribute = attribute->next) {
+    for (const struct qd_xml_attribute *attribute = element->first_attribute; attribute;
+         attribute = attribute->next) {
         puts_to(writer, " ");
         put_name(writer, attribute->name);
         puts_to(writer, "=\"");
@@ -145,7 +147,8 @@ static void break_line(struct writer *writer, unsigned depth)
 }
 
 /* The depth is bounded where trees are built from what others wrote, so that the recursion is too. */
-static void put_element(struct writer *writer, const struct qd_xml_element *element, unsigned depth, bool indent)
+static void put_element(struct writer *writer, const struct qd_xml_element *element, unsigned depth,
+                        bool indent)
 {
     bool inner = indent && holds_only_elements(element);
     bool empty = !element->first_child && (!element->text || !*element->text);

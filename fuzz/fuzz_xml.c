@@ -59,7 +59,8 @@ static void check_again(const struct qd_xml *xml)
         fail("what was written can't be read");
     if (!same_elements(xml->root, again->root))
         fail("a tree does not survive");
-    if (qd_xml_format(again, &text_again, &size_again) < 0 || size != size_again || memcmp(text, text_again, size) != 0)
+    if (qd_xml_format(again, &text_again, &size_again) < 0 || size != size_again ||
+        memcmp(text, text_again, size) != 0)
         fail("a text does not survive");
     free(text);
     free(text_again);

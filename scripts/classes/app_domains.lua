@@ -106,7 +106,7 @@ end
 -- A disposable that is based on the template: a preloaded one if there is one, else a new one. With `preload`: one more preloaded one, or nil
 -- when there are enough.
 function methods:create_disposable(template, preload)
-  if not template.template_for_dispvms then raise('QubesException', template.name .. ' is no template for disposables') end
+  if not template.template_for_dispvms then raise('QubesException', 'the template is none for disposables') end
   if preload and not preloading.has_room(template) then return nil end
   local ready = not preload and template:request_preload()
   if ready and ready:get_preload() then return ready end

@@ -27,7 +27,7 @@ end
 -- A setter: the new netvm has to provide network, and may not get its own from the qube.
 function network.check_netvm(self, netvm)
   if not netvm then return nil end
-  if not netvm.provides_network then raise('QubesValueError', netvm.name .. ' does not provide network') end
+  if not netvm.provides_network then raise('QubesValueError', 'the netvm does not provide network') end
   local upstream = netvm
   while upstream do
     if upstream == self then raise('QubesValueError', 'a qube can not be connected to itself, not even through others') end
