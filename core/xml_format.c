@@ -105,9 +105,50 @@ static void put_escaped(struct writer *writer, const char *text, bool in_attribu
     }
 }
 
+/* The characters that a name may begin with, and those that it may go on with besides. Source: XML 1.0, 5th
+ * edition, section 2.3. libxml2 reads such names, but its own check knows only those of the editions before.
+ */
+static bool is_name_start(int code)
+{
+    static const int ranges[][2] = {
+        {':', ':'},       {'A', 'Z'},       {'_', '_'},       {'a', 'z'},
+        {0xc0, 0xd6},     {0xd8, 0xf6},     {0xf8, 0x2ff},    {0x370, 0x37d},
+        {0x37f, 0x1fff},  {0x200c, 0x200d}, {0x2070, 0x218f}, {0x2c00, 0x2fef},
+        {0x3001, 0xd7ff}, {0xf900, 0xfdcf}, {0xfdf0, 0xfffd}, {0x10000, 0xeffff},
+    };
+
+    for (size_t i = 0; i < sizeof(ranges) / sizeof(ranges[0]); i++) {
+        if (code >= ranges[i][0] && code <= ranges[i][1])
+            return true;
+    }
+    return false;
+}
+
+static bool is_name_part(int code)
+{
+    return is_name_start(code) || code == '-' || code == '.' || (code >= '0' && code <= '9') ||
+           code == 0xb7 || (code >= 0x300 && code <= 0x36f) || code == 0x203f || code == 0x2040;
+}
+
+static bool is_name(const char *name)
+{
+    const unsigned char *at = (const unsigned char *)name;
+
+    if (!*at || !is_writable(name))
+        return false;
+    while (*at) {
+        int size = 4, code = xmlGetUTF8Char(at, &size);
+
+        if (!(at == (const unsigned char *)name ? is_name_start(code) : is_name_part(code)))
+            return false;
+        at += size;
+    }
+    return true;
+}
+
 static void put_name(struct writer *writer, const char *name)
 {
-    if (xmlValidateName((const xmlChar *)name, 0) != 0)
+    if (!is_name(name))
         writer->error = writer->error ? writer->error : -EILSEQ;
     puts_to(writer, name);
 }

@@ -19,9 +19,15 @@ local resolved = {}
 local Class = {}
 Class.__index = Class
 
+local listeners = {}
+
 local function forget()
   for name in pairs(resolved) do resolved[name] = nil end
+  for _, listener in ipairs(listeners) do listener() end
 end
+
+-- Calls the function after each declaration: what was kept of a class may be wrong then.
+function classes.on_change(listener) listeners[#listeners + 1] = listener end
 
 local WORDS = { vm = 'vm', int = 'int', bool = 'bool', label = 'label' } -- of the API; any other type is a 'str'
 

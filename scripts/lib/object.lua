@@ -3,7 +3,7 @@
 -- Registers the metatable of objects.
 --
 -- A field is looked up among the properties of the object's class, then its methods, then the fields below. The way to a property is two
--- table look-ups and one call of the core, without a table or a closure made on the way.
+-- table look-ups and one call of the core, without a table or a closure made on the way. Rules ask this for each qube of long lists.
 
 local classes = import('class')
 local events = import('events')
@@ -11,6 +11,7 @@ local property = import('property')
 local types = import('types')
 local views = import('views')
 local labels = import('labels')
+local per_object = import('per_object')
 local serialize = import('serialize')
 local raise = import('exceptions').raise
 
@@ -69,9 +70,9 @@ function common.property_values(o, names, to_text) return serialize.properties(o
 function common.is_a(o, class_name) return resolved[core_class(o)].ancestors[class_name] == true end
 
 -- Fields that are not properties.
+local qube_views = { features = views.features, tags = views.tags }
+
 local qube_fields = {
-  features = views.features,
-  tags = views.tags,
   power = function(o) return core.power(o) end,
   klass = core_class,
 }
@@ -82,14 +83,22 @@ local app_fields = {
   klass = core_class,
 }
 
+-- The flat class of an object, which never changes while scripts serve.
+local class_of = per_object(function(o) return resolved[core_class(o)] end)
+
+classes.on_change(function()
+  for o in next, class_of do class_of[o] = nil end
+end)
+
 local function index(o, key)
-  local class_name = core_class(o)
-  local r = resolved[class_name]
+  local view = qube_views[key]
+  if view then return view[o] end
+  local r = class_of[o]
   local def = r.properties[key]
   if def then return (read(o, def)) end
   local method = r.methods[key] or common[key]
   if method then return method end
-  local field = (class_name == 'Qubes' and app_fields or qube_fields)[key]
+  local field = (r.name == 'Qubes' and app_fields or qube_fields)[key]
   if field then return field(o) end
   return nil
 end

@@ -7,6 +7,7 @@
 
 local events = import('events')
 local names = import('names')
+local per_object = import('per_object')
 local raise = import('exceptions').raise
 
 local fire = events.fire
@@ -54,12 +55,7 @@ local function set_feature(qube, name, value)
 end
 
 local features_meta = {
-  __index = function(view, name)
-    if type(name) ~= 'string' then return nil end
-    local is_set, value = core_get(owner[view], 'feature', name)
-    if is_set then return value end
-    return nil
-  end,
+  __index = core.view_reader(owner, 'feature'),
   __newindex = function(view, name, value)
     if type(name) ~= 'string' then error('the name of a feature is a string', 2) end
     if value == nil then return delete_feature(owner[view], name) end
@@ -69,10 +65,7 @@ local features_meta = {
 }
 
 local tags_meta = {
-  __index = function(view, tag)
-    if type(tag) ~= 'string' then return nil end
-    return core_get(owner[view], 'tag', tag) or nil
-  end,
+  __index = core.view_reader(owner, 'tag'), -- a tag is kept as true
   __newindex = function(view, tag, value)
     local qube = owner[view]
     if type(tag) ~= 'string' then error('a tag is a string', 2) end
@@ -92,20 +85,17 @@ local tags_meta = {
   __pairs = function(view) return iterate('tag', owner[view]) end,
 }
 
--- Views are made once for each reference that a script holds.
-local function cached(meta)
-  local cache = setmetatable({}, { __mode = 'k' })
+local function view_of(meta)
   return function(qube)
-    local view = cache[qube]
-    if not view then
-      view = setmetatable({}, meta)
-      owner[view], cache[qube] = qube, view
-    end
+    if core.is_app(qube) then return nil end
+    local view = setmetatable({}, meta)
+    owner[view] = qube
     return view
   end
 end
 
-views.features, views.tags = cached(features_meta), cached(tags_meta)
+-- The views by qube, each made once.
+views.features, views.tags = per_object(view_of(features_meta)), per_object(view_of(tags_meta))
 
 local function each_qube()
   local list, i = core.qubes(), 0

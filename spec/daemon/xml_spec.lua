@@ -81,6 +81,7 @@ local function snapshot(d)
     for feature in ask('admin.vm.feature.List', name):gmatch('[^\n]+') do ask('admin.vm.feature.Get', name, feature) end
     ask('admin.vm.tag.List', name)
     ask('admin.vm.notes.Get', name)
+    ask('admin.vm.firewall.Get', name)
   end
   return table.concat(lines, '\n')
 end
@@ -151,6 +152,7 @@ local function change_system(d, names)
   try(d, 'admin.property.Set', 'dom0', 'default_qrexec_timeout', '77')
   try(d, 'admin.property.Set', 'dom0', 'check_updates_vm', 'False')
   try(d, 'admin.vm.notes.Set', pick(names), '', 'a note\nwith <two> lines & \u{fc}mlauts')
+  try(d, 'admin.vm.firewall.Set', pick(names), '', 'action=drop dst4=1.2.3.0/24 comment=a <b> & c\naction=accept\n')
   try(d, 'admin.vm.CreateDisposable', names[5])
 end
 

@@ -139,6 +139,14 @@ local function model_primitives(world)
     return true, value
   end
 
+  function core.view_reader(owners, kind)
+    return function(view, name)
+      if type(name) ~= 'string' then return nil end
+      local is_set, value = core.get(owners[view], kind, name)
+      return is_set and value or nil
+    end
+  end
+
   function core.set(object, kind, name, value) set_attribute(world, object, kind, name, value) end
   function core.unset(object, kind, name) return unset_attribute(world, object, kind, name) end
 
