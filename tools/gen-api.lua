@@ -52,7 +52,8 @@ local function api_page()
     lines[#lines + 1] = ''
     lines[#lines + 1] = ('| socket | destination | argument | payload | scope | rights | filters | fields of info |')
     lines[#lines + 1] = '| --- | --- | --- | --- | --- | --- | --- | --- |'
-    lines[#lines + 1] = ('| %s | %s | %s | %s | %s | %s | %s | %s |'):format(socket_of(method.name), DEST[declaration.dest], declaration.arg, declaration.payload,
+    local row = '| %s | %s | %s | %s | %s | %s | %s | %s |'
+    lines[#lines + 1] = row:format(socket_of(method.name), DEST[declaration.dest], declaration.arg, declaration.payload,
       declaration.scope, rights(declaration), declaration.filters or '–', info_of(declaration))
     lines[#lines + 1] = ''
   end
