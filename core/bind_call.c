@@ -66,16 +66,19 @@ static struct qd_question question_of(const struct qd_call *call, const struct q
 static void log_refusal(const struct qd_call *call, const struct qd_question *question)
 {
     call->daemon->status.denied++;
-    qd_log(QD_LOG_WARNING, "denied %s+%.*s (%s -> %s) by %s: %s%s [generation %u %.12s]", call->method->name, (int)call->arg.size, call->arg.data,
-           call->source->name->data, call->dest->name->data, question->place[0] ? question->place : "the core",
-           question->failed ? "the rule failed: " : "", question->reason, call->generation->number, call->generation->digest);
+    qd_log(QD_LOG_WARNING, "denied %s+%.*s (%s -> %s) by %s: %s%s [generation %u %.12s]", call->method->name,
+           (int)call->arg.size, call->arg.data, call->source->name->data, call->dest->name->data,
+           question->place[0] ? question->place : "the core", question->failed ? "the rule failed: " : "",
+           question->reason, call->generation->number, call->generation->digest);
 }
 
 /* What the caller is told: the reason that a rule chose to give, and nothing of a rule that failed. */
 static int refuse(lua_State *L, const struct qd_call *call, const struct qd_question *question)
 {
     log_refusal(call, question);
-    return qd_raise(L, "PermissionDenied", "%s", question->failed || !question->reason[0] ? "the rules do not permit this call" : question->reason);
+    return qd_raise(L, "PermissionDenied", "%s",
+                    question->failed || !question->reason[0] ? "the rules do not permit this call"
+                                                             : question->reason);
 }
 
 /* Asks; what qd_permission_ask pushes is left. */
@@ -107,7 +110,8 @@ static int permission(lua_State *L)
     lua_settop(L, 2);
     ask(L, 2, 0);
     if (!lua_isnil(L, -1))
-        return luaL_error(L, "%s is declared with filters, but asks without a list", check_call(L)->method->name);
+        return luaL_error(L, "%s is declared with filters, but asks without a list",
+                          check_call(L)->method->name);
     return 0;
 }
 
@@ -175,11 +179,13 @@ static int visible(lua_State *L)
     struct qd_call *call = check_call(L);
     struct qd_object *object = qd_to_object(L, 2);
 
-    lua_pushboolean(L, object && !object->removed && qd_permission_visible(L, call->source, call->bypass, object));
+    lua_pushboolean(L, object && !object->removed &&
+                           qd_permission_visible(L, call->source, call->bypass, object));
     return 1;
 }
 
-/* call:may_hide(): whether any rule could hide a qube from this caller; when not, checks of what it may see can be left out. */
+/* call:may_hide(): whether any rule could hide a qube from this caller; when not, checks of what it may see
+ * can be left out. */
 static int may_hide(lua_State *L)
 {
     struct qd_call *call = check_call(L);
@@ -195,7 +201,9 @@ static int qube(lua_State *L)
     struct qd_model *model = call->daemon->model;
     size_t size;
     const char *name = luaL_checklstring(L, 2, &size);
-    struct qd_object *found = size > 5 && memcmp(name, "uuid:", 5) == 0 ? qd_model_qube_by_uuid(model, name + 5) : qd_model_qube_by_name(model, name, size);
+    struct qd_object *found = size > 5 && memcmp(name, "uuid:", 5) == 0
+                                  ? qd_model_qube_by_uuid(model, name + 5)
+                                  : qd_model_qube_by_name(model, name, size);
 
     if (found && !qd_permission_visible(L, call->source, call->bypass, found))
         found = NULL;
@@ -203,7 +211,8 @@ static int qube(lua_State *L)
     return 1;
 }
 
-static int send_frame(lua_State *L, struct qd_call *call, struct qd_object *subject, const char *event, int info)
+static int send_frame(lua_State *L, struct qd_call *call, struct qd_object *subject, const char *event,
+                      int info)
 {
     size_t size;
     const char *frame;
@@ -327,8 +336,17 @@ static int set_field(lua_State *L)
 void qd_bind_call_open(lua_State *L)
 {
     static const luaL_Reg methods[] = {
-        {"permission", permission}, {"filter", filter}, {"filter_as", filter_as},   {"enforce", enforce},       {"visible", visible},
-        {"qube", qube},             {"subscribe", subscribe}, {"send_event", send_event}, {"is_resumed", is_resumed}, {"may_hide", may_hide}, {NULL, NULL},
+        {"permission", permission},
+        {"filter", filter},
+        {"filter_as", filter_as},
+        {"enforce", enforce},
+        {"visible", visible},
+        {"qube", qube},
+        {"subscribe", subscribe},
+        {"send_event", send_event},
+        {"is_resumed", is_resumed},
+        {"may_hide", may_hide},
+        {NULL, NULL},
     };
 
     luaL_newmetatable(L, CALL);

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later
  *
- * The global table `core`: what is neither model nor waiting. Exceptions, the log, time, chance, the cache of answers, tasks, the daemon's status.
+ * The global table `core`: what is neither model nor waiting. Exceptions, the log, time, chance, the cache of
+ * answers, tasks, the daemon's status.
  */
 #include "qd/bind_core.h"
 
@@ -269,7 +270,8 @@ static int status(lua_State *L)
     return 1;
 }
 
-/* core.serves(): whether calls that begin now begin in this generation. A stream that goes on for long ends when it is no longer so. */
+/* core.serves(): whether calls that begin now begin in this generation. A stream that goes on for long ends
+ * when it is no longer so. */
 static int serves(lua_State *L)
 {
     lua_pushboolean(L, qd_check_daemon(L)->generation == qd_generation_of(L));
@@ -300,11 +302,23 @@ static int label_value(lua_State *L)
 void qd_bind_core_open(lua_State *L)
 {
     static const luaL_Reg functions[] = {
-        {"log", log_line},       {"time", wall_time},     {"monotonic", monotonic},
-        {"random", random_number}, {"config", config},    {"host", host},
-        {"cached", cached},      {"spawn", spawn},        {"status", status}, {"serves", serves}, {"in_rule", in_rule}, {"deny", qd_bind_rules_deny},
-        {"publish", qd_bind_publish}, {"declarations", declarations}, {"label_value", label_value},
-        {"on_permission", qd_bind_rules_on_permission}, {NULL, NULL},
+        {"log", log_line},
+        {"time", wall_time},
+        {"monotonic", monotonic},
+        {"random", random_number},
+        {"config", config},
+        {"host", host},
+        {"cached", cached},
+        {"spawn", spawn},
+        {"status", status},
+        {"serves", serves},
+        {"in_rule", in_rule},
+        {"deny", qd_bind_rules_deny},
+        {"publish", qd_bind_publish},
+        {"declarations", declarations},
+        {"label_value", label_value},
+        {"on_permission", qd_bind_rules_on_permission},
+        {NULL, NULL},
     };
 
     luaL_newlib(L, functions);

@@ -45,7 +45,8 @@ static int field_word(lua_State *L, const char *field, const char *const words[]
             return i;
         }
     }
-    return luaL_error(L, "method %s: the field '%s' must be '%s', '%s' or '%s'", lua_tostring(L, 1), field, words[0], words[1], words[2]);
+    return luaL_error(L, "method %s: the field '%s' must be '%s', '%s' or '%s'", lua_tostring(L, 1), field,
+                      words[0], words[1], words[2]);
 }
 
 static bool field_boolean(lua_State *L, const char *field)
@@ -80,7 +81,9 @@ static int declare(lua_State *L)
     if (!generation->loading || generation->method_count >= METHODS_MAX)
         return luaL_error(L, "methods are declared while scripts load, %d at most", METHODS_MAX);
     if (strncmp(name, "mgmt.", 5) == 0 || strlen(name) > 100 || !strchr(name, '.'))
-        return luaL_error(L, "method %s: a name has a dot, at most 100 bytes and today's first part (admin., not mgmt.)", name);
+        return luaL_error(
+            L, "method %s: a name has a dot, at most 100 bytes and today's first part (admin., not mgmt.)",
+            name);
     for (size_t i = 0; i < generation->method_count; i++) {
         if (strcmp(generation->methods[i]->name, name) == 0)
             return luaL_error(L, "method %s is declared twice", name);

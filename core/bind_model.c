@@ -182,7 +182,8 @@ static int get(lua_State *L)
     return 2;
 }
 
-/* __index of a view: (view, name) -> the value, or nothing. Upvalues: the table of the views' owners, the kind. */
+/* __index of a view: (view, name) -> the value, or nothing. Upvalues: the table of the views' owners, the
+ * kind. */
 static int read_view(lua_State *L)
 {
     size_t kind_size, name_size;
@@ -202,8 +203,8 @@ static int read_view(lua_State *L)
     return 1;
 }
 
-/* core.view_reader(owners, kind): a function for the __index of views, tables whose object `owners` knows. Rules read them by the thousand, and each
- * instruction of Lua is counted there. */
+/* core.view_reader(owners, kind): a function for the __index of views, tables whose object `owners` knows.
+ * Rules read them by the thousand, and each instruction of Lua is counted there. */
 static int view_reader(lua_State *L)
 {
     luaL_checktype(L, 1, LUA_TTABLE);
@@ -262,7 +263,8 @@ static int unset(lua_State *L)
     struct qd_object *object = qd_check_object(L, 1);
     size_t kind_size, name_size;
     const char *kind = luaL_checklstring(L, 2, &kind_size), *attribute = luaL_checklstring(L, 3, &name_size);
-    int r = qd_model_unset(call->daemon->model, &call->journal, object, kind, kind_size, attribute, name_size);
+    int r =
+        qd_model_unset(call->daemon->model, &call->journal, object, kind, kind_size, attribute, name_size);
 
     if (r < 0 && r != -ENOENT)
         return luaL_error(L, "no memory");
@@ -361,7 +363,8 @@ static int add_qube(lua_State *L)
     luaL_argcheck(L, strlen(qube_uuid) == QD_UUID_SIZE - 1, 1, "a uuid has 36 characters");
     r = qd_model_add_qube(model, &call->journal, 0, number, qube_uuid, qube_name, qube_class, &added);
     if (r == -EEXIST)
-        return qd_raise(L, "QubesVMAlreadyExistsError", "there is a qube with this name already: %s", qube_name);
+        return qd_raise(L, "QubesVMAlreadyExistsError", "there is a qube with this name already: %s",
+                        qube_name);
     if (r < 0)
         return qd_raise(L, "QubesException", r == -ENOSPC ? "too many qubes" : "no memory");
     qd_push_object(L, added);
@@ -411,7 +414,11 @@ struct piece {
 
 static enum field field_named(lua_State *L, const char *name, size_t size)
 {
-    static const char *const names[] = {[FIELD_NAME] = "name", [FIELD_CLASS] = "class", [FIELD_STATE] = "state", [FIELD_UUID] = "uuid", [FIELD_QID] = "qid"};
+    static const char *const names[] = {[FIELD_NAME] = "name",
+                                        [FIELD_CLASS] = "class",
+                                        [FIELD_STATE] = "state",
+                                        [FIELD_UUID] = "uuid",
+                                        [FIELD_QID] = "qid"};
 
     for (enum field field = FIELD_NAME; field <= FIELD_QID; field++) {
         if (strlen(names[field]) == size && memcmp(names[field], name, size) == 0)
@@ -448,13 +455,15 @@ static char *append(char *out, const char *text, size_t size)
 }
 
 /* One line into the buffer; no field but the name and the class is longer than 40 bytes. */
-static void format_line(luaL_Buffer *buffer, const struct piece *pieces, size_t count, const struct qd_object *object)
+static void format_line(luaL_Buffer *buffer, const struct piece *pieces, size_t count,
+                        const struct qd_object *object)
 {
     size_t space = object->name->size + object->class_name->size;
     char *start, *out;
 
     for (size_t i = 0; i < count; i++)
-        space += pieces[i].size + 40 + (pieces[i].field == FIELD_NAME ? object->name->size : 0) + (pieces[i].field == FIELD_CLASS ? object->class_name->size : 0);
+        space += pieces[i].size + 40 + (pieces[i].field == FIELD_NAME ? object->name->size : 0) +
+                 (pieces[i].field == FIELD_CLASS ? object->class_name->size : 0);
     out = start = luaL_prepbuffsize(buffer, space);
     for (size_t i = 0; i < count; i++) {
         switch (pieces[i].field) {
@@ -481,13 +490,15 @@ static void format_line(luaL_Buffer *buffer, const struct piece *pieces, size_t 
     luaL_addsize(buffer, (size_t)(out - start));
 }
 
-/* core.format(qubes, template): qubes is an array, or core.all_qubes(), whose text is kept until the model changes. */
+/* core.format(qubes, template): qubes is an array, or core.all_qubes(), whose text is kept until the model
+ * changes. */
 static int format(lua_State *L)
 {
     struct qd_model *model = qd_check_daemon(L)->model;
     const char *template = luaL_checkstring(L, 2);
     bool all = lua_islightuserdata(L, 1) && lua_touserdata(L, 1) == qd_model_app(model);
-    size_t count = all ? qd_model_qube_count(model) : (luaL_checktype(L, 1, LUA_TTABLE), lua_rawlen(L, 1)), piece_count;
+    size_t count = all ? qd_model_qube_count(model) : (luaL_checktype(L, 1, LUA_TTABLE), lua_rawlen(L, 1)),
+           piece_count;
     struct piece pieces[PIECES_MAX];
     luaL_Buffer buffer;
 
@@ -509,7 +520,8 @@ static int format(lua_State *L)
         if (all) {
             object = qd_model_qubes(model)[i];
         } else {
-            /* The buffer may use the stack's top, so the item is read and forgotten first; the table keeps it alive. */
+            /* The buffer may use the stack's top, so the item is read and forgotten first; the table keeps it
+             * alive. */
             lua_rawgeti(L, 1, (lua_Integer)i + 1);
             object = qd_to_object(L, -1);
             lua_pop(L, 1);
@@ -537,11 +549,31 @@ static int all_qubes(lua_State *L)
 void qd_bind_model_open(lua_State *L)
 {
     static const luaL_Reg functions[] = {
-        {"app", app},           {"qube", qube},         {"qubes", qubes},           {"name", name},           {"uuid", uuid},
-        {"qid", qid},           {"class", class_name},  {"power", power},           {"domain_id", domain_id}, {"removed", removed},
-        {"is_app", is_app},     {"is_object", is_object}, {"get", get},             {"set", set},             {"unset", unset},
-        {"names", names}, {"kinds", kinds},       {"new_uuid", new_uuid}, {"add_qube", add_qube},     {"delete_qube", delete_qube},
-        {"set_power", set_power}, {"format", format},   {"version", version},       {"all_qubes", all_qubes}, {"view_reader", view_reader},
+        {"app", app},
+        {"qube", qube},
+        {"qubes", qubes},
+        {"name", name},
+        {"uuid", uuid},
+        {"qid", qid},
+        {"class", class_name},
+        {"power", power},
+        {"domain_id", domain_id},
+        {"removed", removed},
+        {"is_app", is_app},
+        {"is_object", is_object},
+        {"get", get},
+        {"set", set},
+        {"unset", unset},
+        {"names", names},
+        {"kinds", kinds},
+        {"new_uuid", new_uuid},
+        {"add_qube", add_qube},
+        {"delete_qube", delete_qube},
+        {"set_power", set_power},
+        {"format", format},
+        {"version", version},
+        {"all_qubes", all_qubes},
+        {"view_reader", view_reader},
         {NULL, NULL},
     };
 

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later
  *
- * References to the app and to qubes. One object has one userdata a generation, in a table of weak values, so that they compare as they are.
- * What an object offers is the scripts' business: scripts/lib/object.lua sets the metamethods once.
+ * References to the app and to qubes. One object has one userdata a generation, in a table of weak values, so
+ * that they compare as they are. What an object offers is the scripts' business: scripts/lib/object.lua sets
+ * the metamethods once.
  */
 #include <lauxlib.h>
 

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later
  *
- * The environment of rule files (acl.d/README): `on`, `deny`, `filter_list`, and what of Lua's library can't leave the sandbox (law 4).
+ * The environment of rule files (acl.d/README): `on`, `deny`, `filter_list`, and what of Lua's library can't
+ * leave the sandbox (law 4).
  */
 #include <lauxlib.h>
 #include <stdio.h>
@@ -16,9 +17,9 @@
 #define HOOKS_MAX 100000
 #define COMPARISON_STEPS 4 /* of table.sort, for the budget */
 
-/* Copied name by name: what is not here does not exist for rules. Missing on purpose: everything that loads or writes code or files, raw access,
- * metatables, coroutines, and table.move, whose loop no budget sees. */
-static const char *const base_names[] = {"assert", "error",    "ipairs",   "next", "pairs",  "pcall",
+/* Copied name by name: what is not here does not exist for rules. Missing on purpose: everything that loads
+ * or writes code or files, raw access, metatables, coroutines, and table.move, whose loop no budget sees. */
+static const char *const base_names[] = {"assert", "error",    "ipairs",   "next", "pairs", "pcall",
                                          "select", "tonumber", "tostring", "type", NULL};
 static const char *const table_names[] = {"concat", "insert", "pack", "remove", "sort", "unpack", NULL};
 static const char *const library_names[] = {"string", "math", "utf8", NULL};
@@ -53,7 +54,9 @@ int qd_bind_rules_on_permission(lua_State *L)
     if (!generation->loading)
         return luaL_error(L, "on() is for the file itself, not for the functions in it");
     if (strlen(pattern) > 150 || !may_match(pattern))
-        return luaL_error(L, "on('%s'): a rule judges events named admin-permission:METHOD, with * and ? as wildcards", pattern);
+        return luaL_error(
+            L, "on('%s'): a rule judges events named admin-permission:METHOD, with * and ? as wildcards",
+            pattern);
     if (generation->hook_count >= HOOKS_MAX)
         return luaL_error(L, "more than %d rules", HOOKS_MAX);
     memset(&caller, 0, sizeof(caller));
@@ -70,7 +73,10 @@ int qd_bind_rules_on_permission(lua_State *L)
         generation->hooks = grown;
     }
     hook = &generation->hooks[generation->hook_count];
-    *hook = (struct qd_hook){.pattern = strdup(pattern), .file = strdup(caller.short_src), .line = caller.currentline, .function = function};
+    *hook = (struct qd_hook){.pattern = strdup(pattern),
+                             .file = strdup(caller.short_src),
+                             .line = caller.currentline,
+                             .function = function};
     if (hook->pattern && hook->file) {
         generation->hook_count++;
         return 0;
@@ -93,7 +99,8 @@ int qd_bind_rules_deny(lua_State *L)
     return luaL_error(L, "denied");
 }
 
-/* Whether the first is less, as table.sort asks by itself; but charged, since comparing long strings costs as much as making them. */
+/* Whether the first is less, as table.sort asks by itself; but charged, since comparing long strings costs as
+ * much as making them. */
 static int compare(lua_State *L)
 {
     size_t a = 0, b = 0;

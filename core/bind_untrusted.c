@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later
  *
- * Untrusted data as a type (law 2): a userdata that has validators and nothing else, and that is empty once its call has ended.
- * `core.validate` has the same validators for plain strings, such as a call's argument.
+ * Untrusted data as a type (law 2): a userdata that has validators and nothing else, and that is empty once
+ * its call has ended. `core.validate` has the same validators for plain strings, such as a call's argument.
  */
 #include <errno.h>
 #include <inttypes.h>
@@ -237,15 +237,30 @@ static int refuse(lua_State *L)
 void qd_bind_untrusted_open(lua_State *L)
 {
     static const luaL_Reg validators[] = {
-        {"ascii", ascii},         {"printable_ascii", printable_ascii}, {"number", number},
-        {"int", integer},         {"boolean", boolean},                 {"qube_name", qube_name},
-        {"label_name", label_name}, {"label_value", label_value},       {"tag", tag},
-        {"feature_name", feature_name}, {"feature_value", feature_value}, {"new_label_name", new_label_name}, {"argument", argument},       {"size", size},
-        {"uuid", uuid},           {"empty", empty},                     {"length", length},
-        {"matches_ascii", matches_ascii}, {"utf8", utf8}, {NULL, NULL},
+        {"ascii", ascii},
+        {"printable_ascii", printable_ascii},
+        {"number", number},
+        {"int", integer},
+        {"boolean", boolean},
+        {"qube_name", qube_name},
+        {"label_name", label_name},
+        {"label_value", label_value},
+        {"tag", tag},
+        {"feature_name", feature_name},
+        {"feature_value", feature_value},
+        {"new_label_name", new_label_name},
+        {"argument", argument},
+        {"size", size},
+        {"uuid", uuid},
+        {"empty", empty},
+        {"length", length},
+        {"matches_ascii", matches_ascii},
+        {"utf8", utf8},
+        {NULL, NULL},
     };
-    static const char *const refused[] = {"__tostring", "__concat", "__len", "__eq",    "__lt",  "__le",   "__newindex",
-                                          "__call",     "__pairs",  "__unm", "__index", "__add", "__name", NULL};
+    static const char *const refused[] = {"__tostring", "__concat",   "__len",  "__eq",    "__lt",
+                                          "__le",       "__newindex", "__call", "__pairs", "__unm",
+                                          "__index",    "__add",      "__name", NULL};
 
     luaL_newmetatable(L, UNTRUSTED);
     for (int i = 0; refused[i]; i++) {

@@ -2,8 +2,9 @@
  *
  * Primitives that wait: the coroutine yields, and is resumed with what it waited for (law 7).
  *
- * A wait has one owner, the call; the call can forget it (its client left, the daemon stops), and then the result is dropped when it arrives.
- * Results are pushed by a protected function, and errors are raised inside the coroutine, after the resume.
+ * A wait has one owner, the call; the call can forget it (its client left, the daemon stops), and then the
+ * result is dropped when it arrives. Results are pushed by a protected function, and errors are raised inside
+ * the coroutine, after the resume.
  */
 #include <errno.h>
 #include <lauxlib.h>
@@ -21,7 +22,7 @@
 struct qd_wait {
     struct qd_wait *next; /* in one of the daemon's lists */
     struct qd_daemon *daemon;
-    struct qd_call *call; /* NULL: nobody waits any more */
+    struct qd_call *call;                 /* NULL: nobody waits any more */
     bool has_timer, timer_closed, handed; /* a handed wait is on the ready list or at a worker's */
     bool committing;
     uv_timer_t timer;
@@ -163,7 +164,8 @@ static int after(lua_State *L, int status, lua_KContext base)
     return count - 1;
 }
 
-/* Checks that the caller may wait at all, and gives back the running call. Raises otherwise. Everything that can raise comes before the wait is made. */
+/* Checks that the caller may wait at all, and gives back the running call. Raises otherwise. Everything that
+ * can raise comes before the wait is made. */
 static struct qd_call *check_waiter(lua_State *L)
 {
     struct qd_daemon *daemon = qd_check_daemon(L);
@@ -457,7 +459,8 @@ static int virt(lua_State *L)
     if (!wait)
         return luaL_error(L, "no memory");
     wait->handed = true;
-    if (qd_virt_submit(call->daemon->virt, operation, qube->uuid, argument, (unsigned)flags, (unsigned)(seconds * 1000), virt_done, wait) < 0) {
+    if (qd_virt_submit(call->daemon->virt, operation, qube->uuid, argument, (unsigned)flags,
+                       (unsigned)(seconds * 1000), virt_done, wait) < 0) {
         wait_drop(wait);
         return luaL_error(L, "no memory");
     }
@@ -492,7 +495,8 @@ static int push_stats(lua_State *L, struct qd_wait *wait)
     return 1;
 }
 
-static void stats_done(void *context, int error, const char *message, const struct qd_virt_domain *domains, size_t count)
+static void stats_done(void *context, int error, const char *message, const struct qd_virt_domain *domains,
+                       size_t count)
 {
     struct qd_wait *wait = context;
 
@@ -550,7 +554,8 @@ static void stat_done(uv_fs_t *request)
     resume(wait);
 }
 
-static int start_file(lua_State *L, bool directory, int (*push)(lua_State *L, struct qd_wait *wait), uv_fs_cb done)
+static int start_file(lua_State *L, bool directory, int (*push)(lua_State *L, struct qd_wait *wait),
+                      uv_fs_cb done)
 {
     const char *path = luaL_checkstring(L, 1);
     struct qd_call *call = check_waiter(L);
@@ -561,7 +566,8 @@ static int start_file(lua_State *L, bool directory, int (*push)(lua_State *L, st
         return luaL_error(L, "no memory");
     wait->handed = true;
     wait->request.data = wait;
-    r = directory ? uv_fs_scandir(&call->daemon->loop, &wait->request, path, 0, done) : uv_fs_stat(&call->daemon->loop, &wait->request, path, done);
+    r = directory ? uv_fs_scandir(&call->daemon->loop, &wait->request, path, 0, done)
+                  : uv_fs_stat(&call->daemon->loop, &wait->request, path, done);
     if (r < 0) {
         wait_drop(wait);
         return luaL_error(L, "%s: %s", path, uv_strerror(r));
@@ -659,9 +665,10 @@ static int reload(lua_State *L)
 void qd_bind_wait_open(lua_State *L)
 {
     static const luaL_Reg functions[] = {
-        {"sleep", sleep_seconds}, {"wait", wait_power},       {"lock", lock},           {"unlock", unlock},
-        {"commit", commit},       {"virt", virt},             {"virt_stats", virt_stats}, {"stat", stat_file},
-        {"list_directory", list_directory}, {"reload", reload}, {NULL, NULL},
+        {"sleep", sleep_seconds},   {"wait", wait_power}, {"lock", lock},
+        {"unlock", unlock},         {"commit", commit},   {"virt", virt},
+        {"virt_stats", virt_stats}, {"stat", stat_file},  {"list_directory", list_directory},
+        {"reload", reload},         {NULL, NULL},
     };
 
     luaL_setfuncs(L, functions, 0);

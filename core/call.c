@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later
  *
- * A call's life: a coroutine is started, runs until it waits or ends, and the answer goes out when everything it changed is on disk.
+ * A call's life: a coroutine is started, runs until it waits or ends, and the answer goes out when everything
+ * it changed is on disk.
  */
 #include "qd/call.h"
 
@@ -18,7 +19,8 @@
 #define THREADS_KEPT 64
 #define ANCHORS 2 /* see push_handler */
 
-struct qd_call *qd_call_new(struct qd_daemon *daemon, struct qd_generation *generation, const struct qd_method *method)
+struct qd_call *qd_call_new(struct qd_daemon *daemon, struct qd_generation *generation,
+                            const struct qd_method *method)
 {
     struct qd_call *call = calloc(1, sizeof(*call));
 
@@ -60,7 +62,8 @@ static void call_free(struct qd_call *call)
     free(call);
 }
 
-/* (call): takes a coroutine, a kept one or a new one. Protected, on the main thread; the coroutine is left. */
+/* (call): takes a coroutine, a kept one or a new one. Protected, on the main thread; the coroutine is left.
+ */
 static int take_thread(lua_State *L)
 {
     struct qd_call *call = lua_touserdata(L, 1);
@@ -126,7 +129,8 @@ static int run_on_main(struct qd_call *call, lua_CFunction function)
     lua_pushlightuserdata(L, call);
     status = qd_run_protected(L, 1, 0);
     if (status != LUA_OK) {
-        qd_log(QD_LOG_ERROR, "a call could not be set up: %s", lua_type(L, -1) == LUA_TSTRING ? lua_tostring(L, -1) : "an error object");
+        qd_log(QD_LOG_ERROR, "a call could not be set up: %s",
+               lua_type(L, -1) == LUA_TSTRING ? lua_tostring(L, -1) : "an error object");
         lua_pop(L, 1);
         return -ENOMEM;
     }
@@ -172,15 +176,16 @@ static int push_spawned(lua_State *L, void *context)
     return count;
 }
 
-static void start_task(struct qd_daemon *daemon, struct qd_generation *generation, int (*push)(lua_State *L, void *context), void *context,
-                       struct qd_told *told);
+static void start_task(struct qd_daemon *daemon, struct qd_generation *generation,
+                       int (*push)(lua_State *L, void *context), void *context, struct qd_told *told);
 
-static void start_spawned(struct qd_daemon *daemon, struct qd_generation *generation, int *references, size_t count, bool run)
+static void start_spawned(struct qd_daemon *daemon, struct qd_generation *generation, int *references,
+                          size_t count, bool run)
 {
     for (size_t i = 0; i < count; i++) {
         struct spawn spawn = {generation, references[i]};
 
-        if (run)
+        if (run && !daemon->stopping)
             start_task(daemon, generation, push_spawned, &spawn, NULL);
         luaL_unref(generation->L, LUA_REGISTRYINDEX, references[i]);
     }
@@ -199,18 +204,21 @@ static void answer(struct qd_call *call)
     call->spawned = NULL;
     call->state = QD_CALL_ANSWERED;
     if (!good)
-        tell_failure(call, call->commit_message ? call->commit_message : "the change could not be stored, and was taken back");
+        tell_failure(call, call->commit_message ? call->commit_message
+                                                : "the change could not be stored, and was taken back");
     tell_end(call);
     call->connection = NULL;
     if (connection) {
         connection->call = NULL;
         if (!good)
             qd_answer_exception(daemon, connection, "QubesException", NULL,
-                                call->commit_message ? call->commit_message : "the change could not be stored, and was taken back");
+                                call->commit_message ? call->commit_message
+                                                     : "the change could not be stored, and was taken back");
         else if (call->streaming && !connection->subscriber)
             qd_connection_finish(connection);
         else if (!connection->subscriber)
-            qd_connection_answer(connection, QD_FRAME_OK, QD_FRAME_HEAD_SIZE, call->answer ? call->answer : "", call->answer_size);
+            qd_connection_answer(connection, QD_FRAME_OK, QD_FRAME_HEAD_SIZE,
+                                 call->answer ? call->answer : "", call->answer_size);
     }
     call_free(call);
     start_spawned(daemon, generation, spawned, count, good);
@@ -223,7 +231,8 @@ void qd_call_committed(struct qd_call *call, int error, const char *message)
     call->commits--;
     if (error && !call->commit_error) {
         call->commit_error = error;
-        if (asprintf(&call->commit_message, "the change could not be stored, and was taken back: %s", message) < 0)
+        if (asprintf(&call->commit_message, "the change could not be stored, and was taken back: %s",
+                     message) < 0)
             call->commit_message = NULL;
     }
     if (call->commits > 0)
@@ -268,8 +277,9 @@ static const char *call_name(const struct qd_call *call)
 
 static void log_failure(const struct qd_call *call, const char *what)
 {
-    qd_log(QD_LOG_ERROR, "%s+%.*s (%s -> %s), %zu bytes of payload: %s", call_name(call), (int)call->arg.size, call->arg.data ? call->arg.data : "",
-           call->source ? call->source->name->data : "-", call->dest ? call->dest->name->data : "-", call->payload.size, what);
+    qd_log(QD_LOG_ERROR, "%s+%.*s (%s -> %s), %zu bytes of payload: %s", call_name(call), (int)call->arg.size,
+           call->arg.data ? call->arg.data : "", call->source ? call->source->name->data : "-",
+           call->dest ? call->dest->name->data : "-", call->payload.size, what);
 }
 
 /* What a failed coroutine leaves: an exception of the API, or an internal error. */
@@ -301,16 +311,18 @@ static int describe_failure(lua_State *L)
     return 3;
 }
 
-/* Answers an exception, or, for an internal error, closes the connection: the log has it whole, the caller learns nothing. */
+/* Answers an exception, or, for an internal error, closes the connection: the log has it whole, the caller
+ * learns nothing. */
 static void answer_failure(struct qd_call *call, const struct failure *failure)
 {
     struct qd_connection *connection = call->connection;
 
     call->connection = NULL;
     if (!failure->known) {
-        qd_log(QD_LOG_ERROR, "%s+%.*s (%s -> %s), %zu bytes of payload: %s\n%s", call_name(call), (int)call->arg.size, call->arg.data ? call->arg.data : "",
-               call->source ? call->source->name->data : "-", call->dest ? call->dest->name->data : "-", call->payload.size, failure->message,
-               failure->traceback);
+        qd_log(QD_LOG_ERROR, "%s+%.*s (%s -> %s), %zu bytes of payload: %s\n%s", call_name(call),
+               (int)call->arg.size, call->arg.data ? call->arg.data : "",
+               call->source ? call->source->name->data : "-", call->dest ? call->dest->name->data : "-",
+               call->payload.size, failure->message, failure->traceback);
         call->daemon->status.failed++;
     } else if (!call->method && !call->told) {
         log_failure(call, failure->message);
@@ -322,7 +334,8 @@ static void answer_failure(struct qd_call *call, const struct failure *failure)
         connection->call = NULL;
         qd_connection_finish(connection);
     } else if (failure->known) {
-        qd_answer_exception(call->daemon, connection, failure->class_name, failure->traceback, failure->message);
+        qd_answer_exception(call->daemon, connection, failure->class_name, failure->traceback,
+                            failure->message);
     } else if (call->daemon->config.debug) {
         qd_answer_exception(call->daemon, connection, "QubesException", failure->traceback, failure->message);
     } else {
@@ -334,7 +347,8 @@ static void answer_failure(struct qd_call *call, const struct failure *failure)
 /* The handler failed: nothing of what it changed since it last waited stays. */
 static void fail(struct qd_call *call)
 {
-    struct failure failure = {.thread = call->thread, .class_name = "QubesException", .message = "no memory", .traceback = ""};
+    struct failure failure = {
+        .thread = call->thread, .class_name = "QubesException", .message = "no memory", .traceback = ""};
     lua_State *L = call->generation->L;
     int top = lua_gettop(L);
 
@@ -371,8 +385,10 @@ static void settle(struct qd_call *call, int status, int results)
     } else if (status == LUA_OK && call->method && call->state != QD_CALL_PERMITTED) {
         lua_pushfstring(call->thread, "%s returned without having asked permission", call->method->name);
         status = LUA_ERRRUN;
-    } else if (status == LUA_OK && results > 0 && !lua_isnil(call->thread, -results) && lua_type(call->thread, -results) != LUA_TSTRING && call->method) {
-        lua_pushfstring(call->thread, "%s returned a %s: an answer is a string or nil", call->method->name, luaL_typename(call->thread, -results));
+    } else if (status == LUA_OK && results > 0 && !lua_isnil(call->thread, -results) &&
+               lua_type(call->thread, -results) != LUA_TSTRING && call->method) {
+        lua_pushfstring(call->thread, "%s returned a %s: an answer is a string or nil", call->method->name,
+                        luaL_typename(call->thread, -results));
         status = LUA_ERRRUN;
     }
     if (status == LUA_OK)
@@ -396,8 +412,9 @@ void qd_call_resume(struct qd_call *call, int arguments)
     settle(call, status, results);
 }
 
-/* (call): the handler and its arguments on the coroutine. Protected, on the coroutine. Below them, for as long as the call lasts, stand the values that
- * the call points to (ANCHORS), so that none is collected before the call has ended. */
+/* (call): the handler and its arguments on the coroutine. Protected, on the coroutine. Below them, for as
+ * long as the call lasts, stand the values that the call points to (ANCHORS), so that none is collected
+ * before the call has ended. */
 static int push_handler(lua_State *L)
 {
     struct qd_call *call = lua_touserdata(L, 1);
@@ -425,7 +442,8 @@ static int prepare(struct qd_call *call, lua_CFunction function, void *argument)
     lua_pushlightuserdata(call->thread, argument);
     if (qd_run_protected(call->thread, 1, LUA_MULTRET) == LUA_OK)
         return 0;
-    log_failure(call, lua_type(call->thread, -1) == LUA_TSTRING ? lua_tostring(call->thread, -1) : "it could not be set up");
+    log_failure(call, lua_type(call->thread, -1) == LUA_TSTRING ? lua_tostring(call->thread, -1)
+                                                                : "it could not be set up");
     return -ENOMEM;
 }
 
@@ -466,8 +484,8 @@ static int push_task(lua_State *L)
     return task->push(L, task->context);
 }
 
-static void start_task(struct qd_daemon *daemon, struct qd_generation *generation, int (*push)(lua_State *L, void *context), void *context,
-                       struct qd_told *told)
+static void start_task(struct qd_daemon *daemon, struct qd_generation *generation,
+                       int (*push)(lua_State *L, void *context), void *context, struct qd_told *told)
 {
     struct qd_call *call = qd_call_new(daemon, generation, NULL);
     struct task task = {push, context};
@@ -503,14 +521,16 @@ static int push_named(lua_State *L, void *context)
     return 1 + (task->push ? task->push(L, task->context) : 0);
 }
 
-void qd_task_start(struct qd_daemon *daemon, const char *name, int (*push)(lua_State *L, void *context), void *context)
+void qd_task_start(struct qd_daemon *daemon, const char *name, int (*push)(lua_State *L, void *context),
+                   void *context)
 {
     struct named_task task = {name, push, context};
 
     start_task(daemon, daemon->generation, push_named, &task, NULL);
 }
 
-int qd_task_run(struct qd_daemon *daemon, const char *name, int (*push)(lua_State *L, void *context), void *context, char **ret_message)
+int qd_task_run(struct qd_daemon *daemon, const char *name, int (*push)(lua_State *L, void *context),
+                void *context, char **ret_message)
 {
     struct named_task task = {name, push, context};
     struct qd_told told = {0};

@@ -2,8 +2,9 @@
  *
  * From the journal of a call to the store, and back when the store fails (law 6).
  *
- * The model already has the changes while they are on their way. Commits reach the disk in the order in which they were made, so when one fails, all
- * that came after it are taken back with it, newest first, and the model is again what is on disk.
+ * The model already has the changes while they are on their way. Commits reach the disk in the order in which
+ * they were made, so when one fails, all that came after it are taken back with it, newest first, and the
+ * model is again what is on disk.
  */
 #include <errno.h>
 #include <inttypes.h>
@@ -19,14 +20,19 @@ struct qd_commit {
     struct qd_daemon *daemon;
     struct qd_call *call;
     struct qd_journal journal;
-    struct qd_outbox outbox;   /* events of these changes */
-    struct qd_outbox trailing; /* of calls that changed nothing, meanwhile: they keep their place among the others */
+    struct qd_outbox outbox; /* events of these changes */
+    struct qd_outbox
+        trailing; /* of calls that changed nothing, meanwhile: they keep their place among the others */
 };
 
 /* A value as the store keeps it: a letter for its type, and text. `ret_text` is malloc'ed, NULL for none. */
 static int value_to_text(const struct qd_value *value, char *ret_type, char **ret_text)
 {
-    static const char letters[] = {[QD_VALUE_NONE] = 'n', [QD_VALUE_BOOL] = 'b', [QD_VALUE_INT] = 'i', [QD_VALUE_STR] = 's', [QD_VALUE_QUBE] = 'q'};
+    static const char letters[] = {[QD_VALUE_NONE] = 'n',
+                                   [QD_VALUE_BOOL] = 'b',
+                                   [QD_VALUE_INT] = 'i',
+                                   [QD_VALUE_STR] = 's',
+                                   [QD_VALUE_QUBE] = 'q'};
     int r = 0;
 
     *ret_type = letters[value->type];
@@ -67,11 +73,13 @@ static int add_change(struct qd_store_txn *txn, const struct qd_change *change)
 
     switch (change->op) {
     case QD_CHANGE_ADD:
-        return qd_store_txn_add_qube(txn, object->id, object->qid, object->uuid, object->name->data, object->class_name->data);
+        return qd_store_txn_add_qube(txn, object->id, object->qid, object->uuid, object->name->data,
+                                     object->class_name->data);
     case QD_CHANGE_DELETE:
         return qd_store_txn_delete_qube(txn, object->id);
     default:
-        return change->has_new ? add_set(txn, change) : qd_store_txn_delete(txn, object->id, change->kind->data, change->name->data);
+        return change->has_new ? add_set(txn, change)
+                               : qd_store_txn_delete(txn, object->id, change->kind->data, change->name->data);
     }
 }
 
@@ -212,7 +220,8 @@ void qd_commit_failed(void *context, struct qd_store_txn *list, int error, const
 
 /* ---- loading ---- */
 
-static int load_qube(void *context, int64_t object, int64_t qid, const char *uuid, const char *name, const char *class_name)
+static int load_qube(void *context, int64_t object, int64_t qid, const char *uuid, const char *name,
+                     const char *class_name)
 {
     struct qd_daemon *daemon = context;
     struct qd_object *qube;
@@ -220,7 +229,8 @@ static int load_qube(void *context, int64_t object, int64_t qid, const char *uui
     return qd_model_add_qube(daemon->model, NULL, object, qid, uuid, name, class_name, &qube);
 }
 
-static int load_attribute(void *context, int64_t id, const char *kind, const char *name, char type, const char *text)
+static int load_attribute(void *context, int64_t id, const char *kind, const char *name, char type,
+                          const char *text)
 {
     struct qd_daemon *daemon = context;
     struct qd_object *object = qd_model_object_by_id(daemon->model, id);
@@ -244,11 +254,12 @@ static int load_attribute(void *context, int64_t id, const char *kind, const cha
             return -ENOMEM;
         break;
     case 'q':
-        value = (struct qd_value){.type = QD_VALUE_QUBE, .u.object = qd_model_object_by_id(daemon->model, strtoll(text, NULL, 10))};
+        value = (struct qd_value){.type = QD_VALUE_QUBE,
+                                  .u.object = qd_model_object_by_id(daemon->model, strtoll(text, NULL, 10))};
         if (!value.u.object) {
             /* A removed qube that something still named: nothing can be meant by it any more. */
-            qd_log(QD_LOG_NOTICE, "the store: %s %s of %s names a qube that is gone, and is left out", kind, name,
-                   object->name ? object->name->data : "the app");
+            qd_log(QD_LOG_NOTICE, "the store: %s %s of %s names a qube that is gone, and is left out", kind,
+                   name, object->name ? object->name->data : "the app");
             return 0;
         }
         qd_object_ref(value.u.object);

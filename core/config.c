@@ -88,7 +88,9 @@ static int read_file(struct qd_config *config, const char *path)
     for (unsigned number = 1; r == 0 && getline(&line, &space, file) >= 0; number++) {
         r = read_line(config, line);
         if (r < 0)
-            fprintf(stderr, "qubesd: %s:%u: expected 'name = value' with the name of an option without its dashes\n", path, number);
+            fprintf(stderr,
+                    "qubesd: %s:%u: expected 'name = value' with the name of an option without its dashes\n",
+                    path, number);
     }
     free(line);
     fclose(file);
@@ -181,7 +183,8 @@ int qd_config_read(int argc, char **argv, struct qd_config *config, enum qd_acti
         r = read_file(config, QD_CONFIG_FILE);
     if (r == 0)
         r = read_options(argc, argv, config, ret_action);
-    if (r == 0 && !config->kernels_dir && asprintf(&config->kernels_dir, "%s/vm-kernels", config->state_dir) < 0)
+    if (r == 0 && !config->kernels_dir &&
+        asprintf(&config->kernels_dir, "%s/vm-kernels", config->state_dir) < 0)
         r = -ENOMEM;
     return r;
 }

@@ -100,7 +100,8 @@ size_t qd_connection_queued(const struct qd_connection *connection)
 /* Queues a copy of the two pieces but for the first `skip` bytes. */
 static int queue(struct qd_connection *connection, const uv_buf_t pieces[2], size_t skip)
 {
-    size_t size = pieces[0].len + pieces[1].len - skip, first = skip < pieces[0].len ? pieces[0].len - skip : 0;
+    size_t size = pieces[0].len + pieces[1].len - skip,
+           first = skip < pieces[0].len ? pieces[0].len - skip : 0;
     struct write *write = malloc(sizeof(*write) + size);
     uv_buf_t buffer;
     int r;
@@ -150,9 +151,11 @@ void qd_connection_finish(struct qd_connection *connection)
         qd_connection_abort(connection);
 }
 
-void qd_connection_answer(struct qd_connection *connection, const char *head, size_t head_size, const char *body, size_t body_size)
+void qd_connection_answer(struct qd_connection *connection, const char *head, size_t head_size,
+                          const char *body, size_t body_size)
 {
-    uv_buf_t pieces[2] = {uv_buf_init((char *)head, (unsigned)head_size), uv_buf_init((char *)body, (unsigned)body_size)};
+    uv_buf_t pieces[2] = {uv_buf_init((char *)head, (unsigned)head_size),
+                          uv_buf_init((char *)body, (unsigned)body_size)};
 
     connection->call = NULL;
     if (!connection->closing && send_pieces(connection, pieces))
@@ -183,7 +186,8 @@ static void allocate(uv_handle_t *handle, size_t suggested, uv_buf_t *ret_buffer
         connection->buffer = grown;
         connection->space = space;
     }
-    *ret_buffer = uv_buf_init(connection->buffer + connection->size, (unsigned)(connection->space - connection->size));
+    *ret_buffer =
+        uv_buf_init(connection->buffer + connection->size, (unsigned)(connection->space - connection->size));
 }
 
 /* Some bytes have come. False: the connection is gone. */
@@ -224,8 +228,8 @@ static void got(uv_stream_t *stream, ssize_t size, const uv_buf_t *buffer)
     }
 }
 
-/* Most clients have sent everything before they are accepted: then the request is read here, and the loop need not watch the descriptor at all. True: it
- * is complete, or the connection is gone. */
+/* Most clients have sent everything before they are accepted: then the request is read here, and the loop
+ * need not watch the descriptor at all. True: it is complete, or the connection is gone. */
 static bool read_at_once(struct qd_connection *connection)
 {
     uv_os_fd_t fd;
@@ -286,7 +290,8 @@ void qd_connection_accept(struct qd_daemon *daemon, uv_stream_t *listener, enum 
     }
     connection->pipe.data = connection;
     link_connection(daemon, connection);
-    if (uv_accept(listener, (uv_stream_t *)&connection->pipe) < 0 || daemon->status.connections > QD_CONNECTIONS_MAX) {
+    if (uv_accept(listener, (uv_stream_t *)&connection->pipe) < 0 ||
+        daemon->status.connections > QD_CONNECTIONS_MAX) {
         qd_connection_abort(connection);
         return;
     }
@@ -296,7 +301,8 @@ void qd_connection_accept(struct qd_daemon *daemon, uv_stream_t *listener, enum 
         qd_connection_abort(connection);
 }
 
-/* A peer that has closed both directions hangs up; one that only ended its input, as every client does, doesn't. */
+/* A peer that has closed both directions hangs up; one that only ended its input, as every client does,
+ * doesn't. */
 static bool has_left(const struct qd_connection *connection)
 {
     struct pollfd descriptor = {.events = 0};

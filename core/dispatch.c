@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later
  *
- * From a request to a call: the source, the destination, the method, and what its declaration demands (law 9). The order of the checks is the reference's,
- * since it decides which exception a caller gets.
+ * From a request to a call: the source, the destination, the method, and what its declaration demands (law
+ * 9). The order of the checks is the reference's, since it decides which exception a caller gets.
  */
 #include <ctype.h>
 #include <stdio.h>
@@ -18,11 +18,12 @@
 
 #define SHOWN_MAX 80
 
-void qd_answer_exception(struct qd_daemon *daemon, struct qd_connection *connection, const char *class_name, const char *traceback,
-                         const char *message)
+void qd_answer_exception(struct qd_daemon *daemon, struct qd_connection *connection, const char *class_name,
+                         const char *traceback, const char *message)
 {
     const char *trace = daemon->config.debug && traceback ? traceback : "";
-    size_t class_size = strlen(class_name) + 1, trace_size = strlen(trace) + 1, message_size = strlen(message) + 1, used = class_size + trace_size;
+    size_t class_size = strlen(class_name) + 1, trace_size = strlen(trace) + 1,
+           message_size = strlen(message) + 1, used = class_size + trace_size;
     char *body = malloc(used + 2 * message_size);
 
     if (!body) {
@@ -31,7 +32,8 @@ void qd_answer_exception(struct qd_daemon *daemon, struct qd_connection *connect
     }
     memcpy(body, class_name, class_size);
     memcpy(body + class_size, trace, trace_size);
-    /* Clients take the message as a format string: a percent sign is written twice. Source: the Admin API's format of exceptions. */
+    /* Clients take the message as a format string: a percent sign is written twice. Source: the Admin API's
+     * format of exceptions. */
     for (const char *from = message; *from; from++) {
         if (*from == '%')
             body[used++] = '%';
@@ -78,8 +80,10 @@ static struct qd_object *find_qube(struct qd_daemon *daemon, struct qd_slice tex
     if (text.size >= 5 && memcmp(text.data, "uuid:", 5) == 0) {
         char uuid[QD_UUID_SIZE];
 
-        if (text.size != 5 + QD_UUID_SIZE - 1 || qd_validate_uuid((const unsigned char *)text.data + 5, text.size - 5, &reason) < 0) {
-            refuse(refusal, "QubesVMInvalidUUIDError", "not a uuid", (struct qd_slice){text.data + 5, text.size - 5});
+        if (text.size != 5 + QD_UUID_SIZE - 1 ||
+            qd_validate_uuid((const unsigned char *)text.data + 5, text.size - 5, &reason) < 0) {
+            refuse(refusal, "QubesVMInvalidUUIDError", "not a uuid",
+                   (struct qd_slice){text.data + 5, text.size - 5});
             return NULL;
         }
         memcpy(uuid, text.data + 5, QD_UUID_SIZE - 1);
@@ -119,7 +123,8 @@ static bool dest_is_met(enum qd_dest wanted, const struct qd_object *dest, struc
     if (wanted == QD_DEST_ANY || (wanted == QD_DEST_ADMINVM) == is_dom0)
         return true;
     refusal->class_name = "ProtocolError";
-    snprintf(refusal->message, sizeof(refusal->message), wanted == QD_DEST_ADMINVM ? "the destination must be dom0" : "the destination must not be dom0");
+    snprintf(refusal->message, sizeof(refusal->message),
+             wanted == QD_DEST_ADMINVM ? "the destination must be dom0" : "the destination must not be dom0");
     return false;
 }
 
@@ -133,8 +138,8 @@ static bool is_ascii(struct qd_slice slice)
 }
 
 /* Fills the call's ends. A destination that the source may not know of is none (law 1). */
-static bool find_ends(struct qd_daemon *daemon, const struct qd_request *request, bool bypass, struct qd_object **ret_source,
-                      struct qd_object **ret_dest, struct refusal *refusal)
+static bool find_ends(struct qd_daemon *daemon, const struct qd_request *request, bool bypass,
+                      struct qd_object **ret_source, struct qd_object **ret_dest, struct refusal *refusal)
 {
     struct qd_object *source = find_qube(daemon, request->source, refusal), *dest;
 
@@ -152,20 +157,24 @@ static bool find_ends(struct qd_daemon *daemon, const struct qd_request *request
     return true;
 }
 
-static bool check(struct qd_daemon *daemon, struct qd_connection *connection, const struct qd_request *request, const struct qd_method **ret_method,
+static bool check(struct qd_daemon *daemon, struct qd_connection *connection,
+                  const struct qd_request *request, const struct qd_method **ret_method,
                   struct qd_object **ret_source, struct qd_object **ret_dest, struct refusal *refusal)
 {
     const struct qd_method *method;
 
     if (!find_ends(daemon, request, connection->socket == QD_SOCKET_CONSOLE, ret_source, ret_dest, refusal))
         return false;
-    method = qd_generation_method(daemon->generation, connection->socket, request->method.data, request->method.size);
+    method = qd_generation_method(daemon->generation, connection->socket, request->method.data,
+                                  request->method.size);
     if (!method || !is_ascii(request->arg)) {
-        refuse(refusal, "ProtocolError", method ? "the argument must be ASCII" : "no such method", method ? request->arg : request->method);
+        refuse(refusal, "ProtocolError", method ? "the argument must be ASCII" : "no such method",
+               method ? request->arg : request->method);
         return false;
     }
     *ret_method = method;
-    return need_is_met(method->payload, request->payload.size, "payload", refusal) && need_is_met(method->arg, request->arg.size, "argument", refusal) &&
+    return need_is_met(method->payload, request->payload.size, "payload", refusal) &&
+           need_is_met(method->arg, request->arg.size, "argument", refusal) &&
            dest_is_met(method->dest, *ret_dest, refusal);
 }
 
@@ -205,8 +214,8 @@ void qd_dispatch(struct qd_connection *connection, char *request_bytes, size_t s
     call->payload = request.payload;
     call->request = request_bytes;
     call->bypass = connection->socket == QD_SOCKET_CONSOLE;
-    qd_log(QD_LOG_DEBUG, "%s+%.*s (%s -> %s), %zu bytes of payload", method->name, (int)call->arg.size, call->arg.data, source->name->data,
-           dest->name->data, call->payload.size);
+    qd_log(QD_LOG_DEBUG, "%s+%.*s (%s -> %s), %zu bytes of payload", method->name, (int)call->arg.size,
+           call->arg.data, source->name->data, dest->name->data, call->payload.size);
     qd_call_start(call);
 }
 
@@ -214,12 +223,14 @@ void qd_dispatch_again(struct qd_subscriber *subscriber)
 {
     struct qd_connection *connection = subscriber->connection;
     struct qd_daemon *daemon = connection->daemon;
-    const struct qd_method *method =
-        qd_generation_method(daemon->generation, QD_SOCKET_CONSOLE, subscriber->method->name, strlen(subscriber->method->name));
+    const struct qd_method *method = qd_generation_method(
+        daemon->generation, QD_SOCKET_CONSOLE, subscriber->method->name, strlen(subscriber->method->name));
     bool gone = subscriber->source->removed || subscriber->dest->removed;
     struct qd_call *call;
 
-    if (!method || gone || !qd_permission_visible(daemon->generation->L, subscriber->source, subscriber->bypass, subscriber->dest)) {
+    if (!method || gone ||
+        !qd_permission_visible(daemon->generation->L, subscriber->source, subscriber->bypass,
+                               subscriber->dest)) {
         qd_connection_finish(connection);
         return;
     }

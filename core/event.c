@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later
  *
- * Events to the subscribers of admin.Events. A subscriber sees an event when it may see its subject (law 1) and its filters agree; it gets it when the
- * changes that the event tells of are on disk.
+ * Events to the subscribers of admin.Events. A subscriber sees an event when it may see its subject (law 1)
+ * and its filters agree; it gets it when the changes that the event tells of are on disk.
  */
 #include <errno.h>
 #include <lauxlib.h>
@@ -16,10 +16,12 @@
 #include "qd/permission.h"
 #include "qd/run.h"
 
-/* Events between the daemon's own parts, which no subscriber gets. Source: the reference's dispatcher of admin.Events. */
+/* Events between the daemon's own parts, which no subscriber gets. Source: the reference's dispatcher of
+ * admin.Events. */
 static bool is_internal(const char *event)
 {
-    static const char *const prefixes[] = {"admin-permission:", "device-get:", "device-list:", "device-list-attached:"};
+    static const char *const prefixes[] = {
+        "admin-permission:", "device-get:", "device-list:", "device-list-attached:"};
 
     for (size_t i = 0; i < sizeof(prefixes) / sizeof(prefixes[0]); i++) {
         if (strncmp(event, prefixes[i], strlen(prefixes[i])) == 0)
@@ -28,7 +30,8 @@ static bool is_internal(const char *event)
     return strcmp(event, "domain-is-fully-usable") == 0;
 }
 
-/* Pushes the text of a value. Truth values and nothing are written as the reference's language writes them, all else up to its first NUL. */
+/* Pushes the text of a value. Truth values and nothing are written as the reference's language writes them,
+ * all else up to its first NUL. */
 static void push_text(lua_State *L, int value, struct qd_object *source, bool bypass)
 {
     struct qd_object *object = qd_to_object(L, value);
@@ -56,8 +59,9 @@ static void push_keys(lua_State *L, int info)
 {
     lua_newtable(L);
     for (lua_pushnil(L); lua_next(L, info); lua_pop(L, 1)) {
-        luaL_argcheck(L, lua_type(L, -2) == LUA_TSTRING && !memchr(lua_tostring(L, -2), '\0', lua_rawlen(L, -2)), 1,
-                      "the keys of info are strings without a NUL");
+        luaL_argcheck(L,
+                      lua_type(L, -2) == LUA_TSTRING && !memchr(lua_tostring(L, -2), '\0', lua_rawlen(L, -2)),
+                      1, "the keys of info are strings without a NUL");
         lua_pushvalue(L, -2);
         lua_rawseti(L, -4, (lua_Integer)lua_rawlen(L, -4) + 1);
     }
@@ -75,7 +79,8 @@ static void push_keys(lua_State *L, int info)
     }
 }
 
-void qd_event_push_frame(lua_State *L, struct qd_object *subject, const char *event, int info, struct qd_object *source, bool bypass)
+void qd_event_push_frame(lua_State *L, struct qd_object *subject, const char *event, int info,
+                         struct qd_object *source, bool bypass)
 {
     int keys = lua_gettop(L) + 1, count = 0;
 
@@ -87,7 +92,8 @@ void qd_event_push_frame(lua_State *L, struct qd_object *subject, const char *ev
     }
     luaL_checkstack(L, 4 * count + 12, "info");
     lua_pushlstring(L, QD_FRAME_EVENT, QD_FRAME_HEAD_SIZE);
-    lua_pushlstring(L, subject->name ? subject->name->data : "", (subject->name ? subject->name->size : 0) + 1);
+    lua_pushlstring(L, subject->name ? subject->name->data : "",
+                    (subject->name ? subject->name->size : 0) + 1);
     lua_pushlstring(L, event, strlen(event) + 1);
     for (int i = 1; i <= count; i++) {
         lua_rawgeti(L, keys, i);
@@ -103,7 +109,8 @@ void qd_event_push_frame(lua_State *L, struct qd_object *subject, const char *ev
     lua_remove(L, keys);
 }
 
-int qd_outbox_add(struct qd_outbox *outbox, uint64_t subscriber, bool announcement, const char *data, size_t size)
+int qd_outbox_add(struct qd_outbox *outbox, uint64_t subscriber, bool announcement, const char *data,
+                  size_t size)
 {
     struct qd_letter *letter = malloc(sizeof(*letter) + size);
 
@@ -181,7 +188,8 @@ static void deliver(struct qd_subscriber *subscriber, const struct qd_letter *le
         return;
     }
     subscriber->cut = true;
-    qd_log(QD_LOG_WARNING, "a subscriber (%s) lags more than %u bytes behind: cut off", subscriber->source->name->data, QD_EVENTS_QUEUED_MAX);
+    qd_log(QD_LOG_WARNING, "a subscriber (%s) lags more than %u bytes behind: cut off",
+           subscriber->source->name->data, QD_EVENTS_QUEUED_MAX);
     qd_connection_stream(subscriber->connection, last, sizeof(last));
     qd_connection_finish(subscriber->connection);
 }
@@ -197,8 +205,8 @@ void qd_outbox_deliver(struct qd_daemon *daemon, struct qd_outbox *outbox)
     qd_outbox_drop(outbox);
 }
 
-/* Whether all words of a text that name qubes name such as the source may see. A word that names no qube is judged as a hidden one: otherwise its
- * absence would tell them apart. */
+/* Whether all words of a text that name qubes name such as the source may see. A word that names no qube is
+ * judged as a hidden one: otherwise its absence would tell them apart. */
 static bool sees_names(lua_State *L, const struct qd_subscriber *subscriber, const char *text)
 {
     struct qd_model *model = qd_generation_of(L)->daemon->model;
@@ -215,7 +223,8 @@ static bool sees_names(lua_State *L, const struct qd_subscriber *subscriber, con
 }
 
 /* Whether a field of info, which holds names of qubes after the prefix, hides nothing from the source. */
-static bool sees_field(lua_State *L, const struct qd_subscriber *subscriber, int info, const char *field, size_t skip)
+static bool sees_field(lua_State *L, const struct qd_subscriber *subscriber, int info, const char *field,
+                       size_t skip)
 {
     bool sees = true;
 
@@ -232,22 +241,26 @@ static bool sees_info(lua_State *L, const struct qd_subscriber *subscriber, cons
     static const char *const features[] = {"preload-dispvm", "deferred-netvm-original"};
     const char *about = strchr(event, ':');
 
-    if (!about || subscriber->source->qid == 0 || !qd_permission_may_hide(qd_generation_of(L), subscriber->bypass))
+    if (!about || subscriber->source->qid == 0 ||
+        !qd_permission_may_hide(qd_generation_of(L), subscriber->bypass))
         return true;
     about++;
     for (size_t i = 0; strncmp(event, "domain-tag-", 11) == 0 && i < sizeof(tags) / sizeof(tags[0]); i++) {
         if (strncmp(about, tags[i], strlen(tags[i])) == 0)
             return sees_field(L, subscriber, info, "tag", strlen(tags[i]));
     }
-    for (size_t i = 0; strncmp(event, "domain-feature-", 15) == 0 && i < sizeof(features) / sizeof(features[0]); i++) {
+    for (size_t i = 0;
+         strncmp(event, "domain-feature-", 15) == 0 && i < sizeof(features) / sizeof(features[0]); i++) {
         if (strcmp(about, features[i]) == 0)
-            return sees_field(L, subscriber, info, "value", 0) && sees_field(L, subscriber, info, "oldvalue", 0);
+            return sees_field(L, subscriber, info, "value", 0) &&
+                   sees_field(L, subscriber, info, "oldvalue", 0);
     }
     return true;
 }
 
 /* Whether this subscriber's connection is to see the event. Leaves the stack as it was. */
-static bool wants(lua_State *L, const struct qd_subscriber *subscriber, struct qd_object *subject, const char *event, int info)
+static bool wants(lua_State *L, const struct qd_subscriber *subscriber, struct qd_object *subject,
+                  const char *event, int info)
 {
     bool keep;
 
@@ -316,13 +329,15 @@ static int foreign_body(lua_State *L)
         }
     }
     if (wants(L, foreign->subscriber, foreign->subject, foreign->event, 2))
-        qd_event_push_frame(L, foreign->subject, foreign->event, 2, foreign->subscriber->source, foreign->subscriber->bypass);
+        qd_event_push_frame(L, foreign->subject, foreign->event, 2, foreign->subscriber->source,
+                            foreign->subscriber->bypass);
     else
         lua_pushnil(L);
     return 1;
 }
 
-static int post(struct qd_daemon *daemon, const struct qd_subscriber *subscriber, bool announcement, lua_State *L)
+static int post(struct qd_daemon *daemon, const struct qd_subscriber *subscriber, bool announcement,
+                lua_State *L)
 {
     size_t size;
     const char *frame = lua_tolstring(L, -1, &size);
@@ -330,8 +345,8 @@ static int post(struct qd_daemon *daemon, const struct qd_subscriber *subscriber
     return qd_outbox_add(&daemon->running->outbox, subscriber->id, announcement, frame, size);
 }
 
-static int publish_foreign(lua_State *L, struct qd_daemon *daemon, const struct qd_subscriber *subscriber, struct qd_object *subject, const char *event,
-                           int info, bool announcement)
+static int publish_foreign(lua_State *L, struct qd_daemon *daemon, const struct qd_subscriber *subscriber,
+                           struct qd_object *subject, const char *event, int info, bool announcement)
 {
     struct foreign foreign = {L, info, subscriber, subject, event};
     lua_State *other = subscriber->generation->L;
@@ -363,7 +378,8 @@ int qd_bind_publish(lua_State *L)
         return 0;
     luaL_checkstack(L, 20, "publish");
     lua_settop(L, 3);
-    for (struct qd_subscriber *subscriber = daemon->subscribers; subscriber && r == 0; subscriber = subscriber->next) {
+    for (struct qd_subscriber *subscriber = daemon->subscribers; subscriber && r == 0;
+         subscriber = subscriber->next) {
         if (subscriber->generation != generation) {
             r = publish_foreign(L, daemon, subscriber, subject, event, info, announcement);
             continue;

@@ -40,7 +40,8 @@ int qd_frame_parse(const char *data, size_t size, struct qd_request *ret_request
         method = arg;
         arg = (struct qd_slice){"", 0};
     }
-    request = (struct qd_request){.method = method, .arg = arg, .source = source, .dest = head, .payload = payload};
+    request =
+        (struct qd_request){.method = method, .arg = arg, .source = source, .dest = head, .payload = payload};
     *ret_request = request;
     return 0;
 }

@@ -46,7 +46,8 @@ static struct qd_method *find(const struct qd_generation *generation, const char
     return NULL;
 }
 
-const struct qd_method *qd_generation_method(const struct qd_generation *generation, enum qd_socket socket, const char *name, size_t size)
+const struct qd_method *qd_generation_method(const struct qd_generation *generation, enum qd_socket socket,
+                                             const char *name, size_t size)
 {
     const struct qd_method *method;
     char canonical[128];

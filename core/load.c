@@ -20,7 +20,9 @@
 #define FILE_MAX (1u << 20)
 #define FILES_MAX 4096
 #define DEPTH_MAX 4
-#define GC_PAUSE 600 /* percent: nearly everything a call makes dies with it, so a collection can wait until the state has grown sixfold */
+#define GC_PAUSE                                                                                             \
+    600 /* percent: nearly everything a call makes dies with it, so a collection can wait until the state    \
+           has grown sixfold */
 
 /* What a load carries along; the state finds it in the registry. */
 struct load {
@@ -47,7 +49,8 @@ static int fail(struct load *load, const char *format, ...)
 }
 
 /* The whole file, malloc'ed. */
-static int read_file(struct load *load, const char *path, const char *shown, char **ret_text, size_t *ret_size)
+static int read_file(struct load *load, const char *path, const char *shown, char **ret_text,
+                     size_t *ret_size)
 {
     FILE *file = fopen(path, "re");
     char *text = NULL;
@@ -141,7 +144,8 @@ static int load_rule(struct load *load, const char *path, const char *shown)
     qd_budget_end(generation, L);
     qd_run_watch(L);
     if (r < 0)
-        return fail(load, "%s%s%s", budget.killed ? shown : "", budget.killed ? ": " : "", budget.killed ? budget.killed : budget.reason);
+        return fail(load, "%s%s%s", budget.killed ? shown : "", budget.killed ? ": " : "",
+                    budget.killed ? budget.killed : budget.reason);
     return 0;
 }
 
@@ -167,7 +171,8 @@ typedef int (*load_fn)(struct load *load, const char *path, const char *shown);
 static int load_folder(struct load *load, const char *path, const char *shown, load_fn load_one, int depth);
 
 /* One pass over a folder: its Lua files, or its sub-folders. */
-static int load_entries(struct load *load, const char *path, const char *shown, load_fn load_one, int depth, bool folders)
+static int load_entries(struct load *load, const char *path, const char *shown, load_fn load_one, int depth,
+                        bool folders)
 {
     struct dirent **entries;
     int count = scandir(path, &entries, folders ? is_folder : is_lua, in_byte_order), r = 0;
@@ -238,7 +243,8 @@ static int refuse_global(lua_State *L)
 /* Opens the libraries that scripts have, and the core's own. Protected. */
 static int open_libraries(lua_State *L)
 {
-    static const luaL_Reg libraries[] = {{"_G", luaopen_base}, {"table", luaopen_table}, {"math", luaopen_math}, {"utf8", luaopen_utf8}};
+    static const luaL_Reg libraries[] = {
+        {"_G", luaopen_base}, {"table", luaopen_table}, {"math", luaopen_math}, {"utf8", luaopen_utf8}};
     static const char *const removed[] = {"dofile", "loadfile", "load", "collectgarbage", "print", "warn"};
 
     for (size_t i = 0; i < sizeof(libraries) / sizeof(libraries[0]); i++) {
@@ -353,8 +359,8 @@ static int load_all(struct load *load, bool with_rules, bool *ret_rules)
     return r;
 }
 
-static int load_generation(const struct qd_load_options *options, bool with_rules, struct qd_generation **ret_generation, char **ret_message,
-                           bool *ret_rules)
+static int load_generation(const struct qd_load_options *options, bool with_rules,
+                           struct qd_generation **ret_generation, char **ret_message, bool *ret_rules)
 {
     struct load load = {.options = options, .generation = generation_new()};
     int r;
@@ -380,13 +386,14 @@ static int load_generation(const struct qd_load_options *options, bool with_rule
     return 0;
 }
 
-int qd_generation_load(const struct qd_load_options *options, struct qd_generation **ret_generation, char **ret_message, bool *ret_rules)
+int qd_generation_load(const struct qd_load_options *options, struct qd_generation **ret_generation,
+                       char **ret_message, bool *ret_rules)
 {
     return load_generation(options, true, ret_generation, ret_message, ret_rules);
 }
 
-int qd_generation_load_locked(const struct qd_load_options *options, const char *reason, struct qd_generation **ret_generation,
-                              char **ret_message)
+int qd_generation_load_locked(const struct qd_load_options *options, const char *reason,
+                              struct qd_generation **ret_generation, char **ret_message)
 {
     bool rules;
     int r = load_generation(options, false, ret_generation, ret_message, &rules);

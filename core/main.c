@@ -51,7 +51,8 @@ static int push_lifecycle(lua_State *L, void *context)
     return 4;
 }
 
-static void on_lifecycle(void *context, const char *uuid, const char *name, int event, int detail, int64_t domain_id)
+static void on_lifecycle(void *context, const char *uuid, const char *name, int event, int detail,
+                         int64_t domain_id)
 {
     struct qd_daemon *daemon = context;
     struct lifecycle lifecycle = {uuid, event, detail, domain_id};
@@ -220,7 +221,8 @@ static char *store_path(const struct qd_config *config)
 
 static int start_store(struct qd_daemon *daemon)
 {
-    struct qd_store_callbacks callbacks = {.committed = qd_commit_done, .failed = qd_commit_failed, .context = daemon};
+    struct qd_store_callbacks callbacks = {
+        .committed = qd_commit_done, .failed = qd_commit_failed, .context = daemon};
     char *path = store_path(&daemon->config), *message = NULL;
     int r = path ? qd_store_open(path, &daemon->store, &message) : -ENOMEM;
 
@@ -240,13 +242,16 @@ static int start_store(struct qd_daemon *daemon)
 
 static int start_virt(struct qd_daemon *daemon)
 {
-    struct qd_virt_callbacks callbacks = {
-        .lifecycle = on_lifecycle, .connected = on_connected, .disconnected = on_disconnected, .context = daemon};
+    struct qd_virt_callbacks callbacks = {.lifecycle = on_lifecycle,
+                                          .connected = on_connected,
+                                          .disconnected = on_disconnected,
+                                          .context = daemon};
 
     return qd_virt_open(&daemon->loop, daemon->config.libvirt_uri, &callbacks, &daemon->virt);
 }
 
-/* Runs the loop until libvirt has said yes or no, and what that started is over. A hypervisor that hangs does not keep the daemon from serving. */
+/* Runs the loop until libvirt has said yes or no, and what that started is over. A hypervisor that hangs does
+ * not keep the daemon from serving. */
 static void settle(struct qd_daemon *daemon)
 {
     uint64_t end = uv_hrtime() + VIRT_FIRST_MS * UINT64_C(1000000);
@@ -280,7 +285,8 @@ static int serve(struct qd_daemon *daemon)
     if (r < 0)
         stop(daemon);
     if (!daemon->stopping) {
-        qd_log(QD_LOG_NOTICE, "ready: %zu qubes, sockets in %s", qd_model_qube_count(daemon->model), daemon->config.socket_dir);
+        qd_log(QD_LOG_NOTICE, "ready: %zu qubes, sockets in %s", qd_model_qube_count(daemon->model),
+               daemon->config.socket_dir);
         qd_notify("READY=1\nSTATUS=Generation %u", daemon->generation->number);
     }
     uv_run(&daemon->loop, UV_RUN_DEFAULT);
@@ -357,7 +363,8 @@ static int transfer(struct qd_daemon *daemon, enum qd_action action)
         return r;
     r = qd_reload_first(daemon);
     if (r == 0)
-        r = action == QD_ACTION_IMPORT_XML ? qd_transfer_import(daemon, path) : qd_transfer_export(daemon, path);
+        r = action == QD_ACTION_IMPORT_XML ? qd_transfer_import(daemon, path)
+                                           : qd_transfer_export(daemon, path);
     qd_store_stop(daemon->store, on_transfer_stopped);
     uv_run(&daemon->loop, UV_RUN_DEFAULT);
     if (!daemon->generation) {

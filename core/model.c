@@ -231,7 +231,8 @@ static int compare_key(enum index_order order, const struct key *key, const stru
 }
 
 /* The place of the key, or the place where it would be. */
-static bool locate(const struct qd_model *model, enum index_order order, const struct key *key, size_t *ret_place)
+static bool locate(const struct qd_model *model, enum index_order order, const struct key *key,
+                   size_t *ret_place)
 {
     size_t low = 0, high = model->qube_count;
 
@@ -388,8 +389,8 @@ static void journal_object(struct qd_journal *journal, int op, struct qd_object 
     *change = (struct qd_change){.op = op, .object = qd_object_ref(object)};
 }
 
-int qd_model_add_qube(struct qd_model *model, struct qd_journal *journal, int64_t id, int64_t qid, const char *uuid, const char *name,
-                      const char *class_name, struct qd_object **ret_qube)
+int qd_model_add_qube(struct qd_model *model, struct qd_journal *journal, int64_t id, int64_t qid,
+                      const char *uuid, const char *name, const char *class_name, struct qd_object **ret_qube)
 {
     struct qd_object *qube;
     size_t place;
@@ -427,7 +428,8 @@ int qd_model_add_qube(struct qd_model *model, struct qd_journal *journal, int64_
     return 0;
 }
 
-/* Of a qube that is removed for good: removed qubes that refer to each other, or to themselves, would never be freed. */
+/* Of a qube that is removed for good: removed qubes that refer to each other, or to themselves, would never
+ * be freed. */
 static void forget_removed(struct qd_model *model, struct qd_object *qube)
 {
     for (size_t i = 0; i < qube->attribute_count; i++) {
@@ -455,7 +457,8 @@ int qd_model_delete_qube(struct qd_model *model, struct qd_journal *journal, str
     return 0;
 }
 
-static bool find_attribute(const struct qd_object *object, const struct qd_str *kind, const struct qd_str *name, size_t *ret_place)
+static bool find_attribute(const struct qd_object *object, const struct qd_str *kind,
+                           const struct qd_str *name, size_t *ret_place)
 {
     for (size_t i = 0; i < object->attribute_count; i++) {
         if (object->attributes[i].name == name && object->attributes[i].kind == kind) {
@@ -466,8 +469,8 @@ static bool find_attribute(const struct qd_object *object, const struct qd_str *
     return false;
 }
 
-const struct qd_value *qd_object_get(const struct qd_model *model, const struct qd_object *object, const char *kind, size_t kind_size,
-                                     const char *name, size_t name_size)
+const struct qd_value *qd_object_get(const struct qd_model *model, const struct qd_object *object,
+                                     const char *kind, size_t kind_size, const char *name, size_t name_size)
 {
     const struct qd_str *kind_str = qd_model_find_interned(model, kind, kind_size);
     const struct qd_str *name_str = qd_model_find_interned(model, name, name_size);
@@ -495,8 +498,9 @@ static int reserve_attribute(struct qd_object *object)
     return 0;
 }
 
-static void journal_set(struct qd_journal *journal, struct qd_object *object, struct qd_str *kind, struct qd_str *name,
-                        const struct qd_value *old_value, const struct qd_value *new_value, size_t position)
+static void journal_set(struct qd_journal *journal, struct qd_object *object, struct qd_str *kind,
+                        struct qd_str *name, const struct qd_value *old_value,
+                        const struct qd_value *new_value, size_t position)
 {
     struct qd_change *change = &journal->changes[journal->count++];
 
@@ -520,7 +524,8 @@ static void journal_set(struct qd_journal *journal, struct qd_object *object, st
 /* Puts an attribute at a place; takes over the caller's references. There must be space. */
 static void attribute_insert(struct qd_object *object, size_t place, struct qd_attribute attribute)
 {
-    memmove(&object->attributes[place + 1], &object->attributes[place], (object->attribute_count - place) * sizeof(attribute));
+    memmove(&object->attributes[place + 1], &object->attributes[place],
+            (object->attribute_count - place) * sizeof(attribute));
     object->attributes[place] = attribute;
     object->attribute_count++;
 }
@@ -530,14 +535,16 @@ static void attribute_remove(struct qd_model *model, struct qd_object *object, s
     struct qd_attribute attribute = object->attributes[place];
 
     object->attribute_count--;
-    memmove(&object->attributes[place], &object->attributes[place + 1], (object->attribute_count - place) * sizeof(attribute));
+    memmove(&object->attributes[place], &object->attributes[place + 1],
+            (object->attribute_count - place) * sizeof(attribute));
     qd_str_unref(model, attribute.kind);
     qd_str_unref(model, attribute.name);
     qd_value_unref(model, &attribute.value);
 }
 
-int qd_model_set(struct qd_model *model, struct qd_journal *journal, struct qd_object *object, const char *kind, size_t kind_size,
-                 const char *name, size_t name_size, const struct qd_value *value)
+int qd_model_set(struct qd_model *model, struct qd_journal *journal, struct qd_object *object,
+                 const char *kind, size_t kind_size, const char *name, size_t name_size,
+                 const struct qd_value *value)
 {
     struct qd_str *kind_str = qd_model_intern(model, kind, kind_size);
     struct qd_str *name_str = qd_model_intern(model, name, name_size);
@@ -565,7 +572,8 @@ int qd_model_set(struct qd_model *model, struct qd_journal *journal, struct qd_o
         if (journal)
             journal_set(journal, object, kind_str, name_str, NULL, value, place);
         attribute_insert(object, place,
-                         (struct qd_attribute){.kind = qd_str_ref(kind_str), .name = qd_str_ref(name_str), .value = *value});
+                         (struct qd_attribute){
+                             .kind = qd_str_ref(kind_str), .name = qd_str_ref(name_str), .value = *value});
     }
     model->version++;
     r = 0;
@@ -575,8 +583,8 @@ out:
     return r;
 }
 
-int qd_model_unset(struct qd_model *model, struct qd_journal *journal, struct qd_object *object, const char *kind, size_t kind_size,
-                   const char *name, size_t name_size)
+int qd_model_unset(struct qd_model *model, struct qd_journal *journal, struct qd_object *object,
+                   const char *kind, size_t kind_size, const char *name, size_t name_size)
 {
     struct qd_str *kind_str = qd_model_find_interned(model, kind, kind_size);
     struct qd_str *name_str = qd_model_find_interned(model, name, name_size);
@@ -593,7 +601,8 @@ int qd_model_unset(struct qd_model *model, struct qd_journal *journal, struct qd
     return 0;
 }
 
-bool qd_model_set_power(struct qd_model *model, struct qd_object *qube, enum qd_power power, int64_t domain_id)
+bool qd_model_set_power(struct qd_model *model, struct qd_object *qube, enum qd_power power,
+                        int64_t domain_id)
 {
     bool changed = qube->power != power;
 
@@ -606,8 +615,8 @@ bool qd_model_set_power(struct qd_model *model, struct qd_object *qube, enum qd_
 
 const char *qd_power_name(enum qd_power power)
 {
-    static const char *const names[QD_POWER_COUNT] = {"Halted",  "Transient", "Running", "Paused", "Suspended",
-                                                      "Halting", "Dying",     "Crashed", "NA"};
+    static const char *const names[QD_POWER_COUNT] = {
+        "Halted", "Transient", "Running", "Paused", "Suspended", "Halting", "Dying", "Crashed", "NA"};
 
     return power < QD_POWER_COUNT ? names[power] : "NA";
 }
@@ -637,7 +646,9 @@ static void undo_set(struct qd_model *model, struct qd_change *change)
         qd_value_unref(model, &object->attributes[place].value);
     } else {
         place = change->position;
-        attribute_insert(object, place, (struct qd_attribute){.kind = qd_str_ref(change->kind), .name = qd_str_ref(change->name)});
+        attribute_insert(
+            object, place,
+            (struct qd_attribute){.kind = qd_str_ref(change->kind), .name = qd_str_ref(change->name)});
     }
     object->attributes[place].value = change->old_value;
     qd_value_ref(&change->old_value);

@@ -160,7 +160,8 @@ static void filter_items(lua_State *L, int filter, int list)
     lua_replace(L, list);
 }
 
-/* The same for a function that sees the whole list: it returns an array of those to keep, each of them an item of the list. */
+/* The same for a function that sees the whole list: it returns an array of those to keep, each of them an
+ * item of the list. */
 static void filter_whole(lua_State *L, int filter, int list)
 {
     lua_Integer count = (lua_Integer)lua_rawlen(L, list), kept = 0, returned;
@@ -182,7 +183,8 @@ static void filter_whole(lua_State *L, int filter, int list)
     lua_call(L, 1, 1);
     answer = lua_gettop(L);
     if (lua_type(L, answer) != LUA_TTABLE)
-        luaL_error(L, "a filter of lists returns an array of the items to keep, not a %s", luaL_typename(L, answer));
+        luaL_error(L, "a filter of lists returns an array of the items to keep, not a %s",
+                   luaL_typename(L, answer));
     returned = (lua_Integer)lua_rawlen(L, answer);
     for (lua_Integer i = 1; i <= returned; i++) {
         lua_rawgeti(L, answer, i);
@@ -244,7 +246,8 @@ static void collect_filters(lua_State *L, const struct qd_question *question, in
         return;
     }
     if (!lua_istable(L, result) || lua_rawlen(L, result) == 0)
-        luaL_error(L, "a rule returns nothing, a filter or an array of filters, not a %s", luaL_typename(L, result));
+        luaL_error(L, "a rule returns nothing, a filter or an array of filters, not a %s",
+                   luaL_typename(L, result));
     for (lua_Integer i = 1; i <= (lua_Integer)lua_rawlen(L, result); i++) {
         lua_rawgeti(L, result, i);
         if (!is_filter(L, -1))
@@ -414,8 +417,8 @@ static int event_body(lua_State *L)
     return 1;
 }
 
-bool qd_permission_filter_event(lua_State *L, struct qd_generation *generation, int filters, struct qd_object *subject, const char *event,
-                                int info)
+bool qd_permission_filter_event(lua_State *L, struct qd_generation *generation, int filters,
+                                struct qd_object *subject, const char *event, int info)
 {
     struct event_question parameters = {subject, event};
     struct qd_question question = {.generation = generation};
@@ -491,7 +494,8 @@ bool qd_permission_may_hide(const struct qd_generation *generation, bool bypass)
 bool qd_permission_visible(lua_State *L, struct qd_object *source, bool bypass, struct qd_object *object)
 {
     struct qd_generation *generation = qd_generation_of(L);
-    struct qd_question question = {.generation = generation, .method = generation->list_method, .source = source};
+    struct qd_question question = {
+        .generation = generation, .method = generation->list_method, .source = source};
     int top = lua_gettop(L);
     bool visible;
 
@@ -515,7 +519,8 @@ bool qd_permission_visible(lua_State *L, struct qd_object *source, bool bypass, 
     lua_pushlightuserdata(L, &question);
     lua_pushvalue(L, top + 1);
     lua_pushlightuserdata(L, object);
-    visible = run_question(L, &question, 3, qd_model_qube_count(generation->daemon->model)) == 0 && lua_toboolean(L, -1);
+    visible = run_question(L, &question, 3, qd_model_qube_count(generation->daemon->model)) == 0 &&
+              lua_toboolean(L, -1);
     lua_settop(L, top);
     return visible;
 }

@@ -31,9 +31,9 @@ struct qd_reload {
     uint64_t first_change_ms;
     uv_work_t work;
     bool loading;
-    struct asker *asked;   /* since the last load began */
-    struct asker *served;  /* by the load that is under way */
-    unsigned handles; /* open */
+    struct asker *asked;  /* since the last load began */
+    struct asker *served; /* by the load that is under way */
+    unsigned handles;     /* open */
     /* the work's results */
     struct qd_generation *generation;
     char *message;
@@ -42,7 +42,9 @@ struct qd_reload {
 
 static struct qd_load_options options_of(const struct qd_daemon *daemon, bool first)
 {
-    return (struct qd_load_options){.scripts_dir = daemon->config.scripts_dir, .acl_dir = daemon->config.acl_dir, .acl_may_be_absent = first};
+    return (struct qd_load_options){.scripts_dir = daemon->config.scripts_dir,
+                                    .acl_dir = daemon->config.acl_dir,
+                                    .acl_may_be_absent = first};
 }
 
 /* The global `app`: it can't be there earlier, since a generation loads without the model. Protected. */
@@ -63,8 +65,8 @@ static void adopt(struct qd_daemon *daemon, struct qd_generation *generation)
         lua_pop(generation->L, 1);
     generation->number = ++daemon->generations_made;
     daemon->generation = generation;
-    qd_log(QD_LOG_NOTICE, "generation %u serves: %zu methods, %zu rules, digest %s", generation->number, generation->method_count,
-           generation->hook_count, generation->digest);
+    qd_log(QD_LOG_NOTICE, "generation %u serves: %zu methods, %zu rules, digest %s", generation->number,
+           generation->method_count, generation->hook_count, generation->digest);
 }
 
 int qd_reload_first(struct qd_daemon *daemon)
@@ -129,8 +131,10 @@ static void loaded(uv_work_t *work, int status)
             qd_generation_unref(reload->generation);
         tell(served, "the daemon stops");
     } else if (!reload->generation) {
-        qd_log(QD_LOG_ERROR, "not reloaded, generation %u goes on: %s", daemon->generation->number, reload->message);
-        qd_notify("READY=1\nSTATUS=Generation %u; the last reload failed: %s", daemon->generation->number, reload->message ? reload->message : "");
+        qd_log(QD_LOG_ERROR, "not reloaded, generation %u goes on: %s", daemon->generation->number,
+               reload->message);
+        qd_notify("READY=1\nSTATUS=Generation %u; the last reload failed: %s", daemon->generation->number,
+                  reload->message ? reload->message : "");
         tell(served, reload->message ? reload->message : "no memory");
     } else {
         struct qd_generation *old = daemon->generation;
@@ -162,7 +166,8 @@ static void begin(struct qd_reload *reload)
     }
 }
 
-int qd_reload_request(struct qd_daemon *daemon, const char *why, void (*done)(void *context, const char *error), void *context)
+int qd_reload_request(struct qd_daemon *daemon, const char *why,
+                      void (*done)(void *context, const char *error), void *context)
 {
     struct qd_reload *reload = daemon->reload;
     struct asker *asker = calloc(1, sizeof(*asker));
@@ -199,7 +204,8 @@ static void changed(uv_fs_event_t *watch, const char *file, int events, int stat
     if (!reload->first_change_ms)
         reload->first_change_ms = now;
     if (now + wait > reload->first_change_ms + SETTLE_MAX_MS)
-        wait = now < reload->first_change_ms + SETTLE_MAX_MS ? reload->first_change_ms + SETTLE_MAX_MS - now : 0;
+        wait =
+            now < reload->first_change_ms + SETTLE_MAX_MS ? reload->first_change_ms + SETTLE_MAX_MS - now : 0;
     uv_timer_start(&reload->settle, settled, wait, 0);
 }
 

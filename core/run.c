@@ -9,18 +9,21 @@
 #include <time.h>
 #include <unistd.h>
 
-#define HOOK_STEP 100           /* instructions between two looks at the budget; one may be a C function that takes milliseconds */
+#define HOOK_STEP                                                                                            \
+    100 /* instructions between two looks at the budget; one may be a C function that takes milliseconds */
 #define CLOCK_STEPS 256         /* of a pattern or of bytes made, from which on the clock is looked at too */
 #define LOAD_STEP 100000        /* and at the clock of a load */
 #define STEPS_PER_INSTRUCTION 4 /* of the pattern matcher */
 #define ALARM_SECONDS 1         /* between two looks at the clock of a script that runs */
 
-/* The coroutine that runs a script now, for the alarm. A count hook would watch a script as well, but makes every instruction of every call pay. */
+/* The coroutine that runs a script now, for the alarm. A count hook would watch a script as well, but makes
+ * every instruction of every call pay. */
 static lua_State *volatile running;
 
 static void watch(lua_State *L, lua_Debug *activation);
 
-/* From the kill on, every instruction raises: a pcall can catch one, and the next raises again. Raises nothing itself. */
+/* From the kill on, every instruction raises: a pcall can catch one, and the next raises again. Raises
+ * nothing itself. */
 static void condemn(struct qd_budget *budget, const char *why)
 {
     if (!budget->killed)
@@ -59,7 +62,8 @@ void qd_run_watch(lua_State *L)
     lua_sethook(L, watch, LUA_MASKCOUNT, LOAD_STEP);
 }
 
-/* Interrupts the loop's thread between any two instructions; lua_sethook is made for that. From then on every instruction of the script raises. */
+/* Interrupts the loop's thread between any two instructions; lua_sethook is made for that. From then on every
+ * instruction of the script raises. */
 static void on_alarm(int signal_number)
 {
     lua_State *thread = running;
@@ -69,7 +73,8 @@ static void on_alarm(int signal_number)
     if (!thread)
         return;
     clock_gettime(CLOCK_MONOTONIC, &now);
-    if ((uint64_t)now.tv_sec * 1000000000u + (uint64_t)now.tv_nsec > qd_generation_of(thread)->script_deadline_ns)
+    if ((uint64_t)now.tv_sec * 1000000000u + (uint64_t)now.tv_nsec >
+        qd_generation_of(thread)->script_deadline_ns)
         lua_sethook(thread, watch, LUA_MASKCOUNT, 1);
 }
 
@@ -77,11 +82,13 @@ int qd_run_start_alarm(void)
 {
     struct sigaction action = {.sa_handler = on_alarm, .sa_flags = SA_RESTART};
     struct sigevent event = {.sigev_notify = SIGEV_THREAD_ID, .sigev_signo = SIGALRM};
-    struct itimerspec every = {.it_interval = {.tv_sec = ALARM_SECONDS}, .it_value = {.tv_sec = ALARM_SECONDS}};
+    struct itimerspec every = {.it_interval = {.tv_sec = ALARM_SECONDS},
+                               .it_value = {.tv_sec = ALARM_SECONDS}};
     timer_t timer;
 
     event._sigev_un._tid = gettid();
-    if (sigaction(SIGALRM, &action, NULL) < 0 || timer_create(CLOCK_MONOTONIC, &event, &timer) < 0 || timer_settime(timer, 0, &every, NULL) < 0)
+    if (sigaction(SIGALRM, &action, NULL) < 0 || timer_create(CLOCK_MONOTONIC, &event, &timer) < 0 ||
+        timer_settime(timer, 0, &every, NULL) < 0)
         return -errno;
     return 0;
 }
@@ -103,7 +110,8 @@ void *qd_run_allocate(void *context, void *block, size_t old_size, size_t new_si
         size_t limit = budget ? budget->memory : QD_GENERATION_MEMORY;
 
         if (generation->memory + (new_size - old) > limit) {
-            /* Lua collects all garbage and asks once more. A second refusal in a row is final, whatever a pcall makes of it. */
+            /* Lua collects all garbage and asks once more. A second refusal in a row is final, whatever a
+             * pcall makes of it. */
             if (budget && ++budget->failed_allocations > 1)
                 condemn(budget, "too much memory");
             return NULL;
@@ -118,14 +126,16 @@ void *qd_run_allocate(void *context, void *block, size_t old_size, size_t new_si
     return result;
 }
 
-/* Exceptions (tables made by raise) pass as they are; everything else becomes text with a traceback. Never runs a metamethod. */
+/* Exceptions (tables made by raise) pass as they are; everything else becomes text with a traceback. Never
+ * runs a metamethod. */
 static int describe(lua_State *L)
 {
     const char *text;
 
     if (lua_type(L, 1) == LUA_TTABLE)
         return 1;
-    text = lua_type(L, 1) == LUA_TSTRING ? lua_tostring(L, 1) : lua_pushfstring(L, "(an error object: a %s)", luaL_typename(L, 1));
+    text = lua_type(L, 1) == LUA_TSTRING ? lua_tostring(L, 1)
+                                         : lua_pushfstring(L, "(an error object: a %s)", luaL_typename(L, 1));
     luaL_traceback(L, L, text, 1);
     return 1;
 }
@@ -147,7 +157,8 @@ int qd_run_resume(struct qd_generation *generation, lua_State *thread, int argum
     lua_State *outer = running;
     int status;
 
-    generation->script_deadline_ns = generation->unhurried ? UINT64_MAX : uv_hrtime() + QD_SCRIPT_MILLISECONDS * UINT64_C(1000000);
+    generation->script_deadline_ns =
+        generation->unhurried ? UINT64_MAX : uv_hrtime() + QD_SCRIPT_MILLISECONDS * UINT64_C(1000000);
     running = thread;
     status = lua_resume(thread, NULL, arguments, ret_results);
     running = outer;
@@ -184,7 +195,8 @@ int qd_run_hook(struct qd_generation *generation, lua_State *L, int arguments, i
         return 0;
     /* Only a plain string is shown: an error object could have a __tostring of its own. */
     if (!budget->killed && !budget->denied) {
-        const char *text = lua_type(L, -1) == LUA_TSTRING ? lua_tostring(L, -1) : "an error that is no string";
+        const char *text =
+            lua_type(L, -1) == LUA_TSTRING ? lua_tostring(L, -1) : "an error that is no string";
 
         strncpy(budget->reason, text, sizeof(budget->reason) - 1);
     }

@@ -33,7 +33,8 @@ static const char *const file_names[QD_SOCKET_COUNT] = {
     [QD_SOCKET_CONSOLE] = "qubesd.console.sock",
 };
 
-/* Removes a socket file that is left over. 0: there is none now; -EADDRINUSE: somebody listens; -ENOTSOCK: it is no socket. */
+/* Removes a socket file that is left over. 0: there is none now; -EADDRINUSE: somebody listens; -ENOTSOCK: it
+ * is no socket. */
 static int clear_stale(const struct sockaddr_un *address)
 {
     struct stat status;
@@ -65,7 +66,8 @@ static int set_access(const struct qd_daemon *daemon, const char *path, enum qd_
     if (socket == QD_SOCKET_CONSOLE)
         return chmod(path, 0600) < 0 ? -errno : 0;
     if (group && chown(path, (uid_t)-1, group->gr_gid) < 0)
-        qd_log(QD_LOG_NOTICE, "%s: not given to the group %s: %s", path, daemon->config.group, strerror(errno));
+        qd_log(QD_LOG_NOTICE, "%s: not given to the group %s: %s", path, daemon->config.group,
+               strerror(errno));
     return chmod(path, 0660) < 0 ? -errno : 0;
 }
 
@@ -153,7 +155,8 @@ int qd_server_open(struct qd_daemon *daemon)
 
         listener->daemon = daemon;
         listener->socket = i;
-        r = snprintf(listener->path, sizeof(listener->path), "%s/%s", daemon->config.socket_dir, file_names[i]) >= (int)sizeof(listener->path)
+        r = snprintf(listener->path, sizeof(listener->path), "%s/%s", daemon->config.socket_dir,
+                     file_names[i]) >= (int)sizeof(listener->path)
                 ? -ENAMETOOLONG
                 : open_one(listener);
         if (r < 0) {

@@ -342,11 +342,16 @@ int qd_validate_argument(const unsigned char *data, size_t size, const char **re
     return 0;
 }
 
-/* Bytes of the sequence that begins here; 0: not one of UTF-8 (RFC 3629: no surrogates, no overlong forms, nothing above U+10FFFF). */
+/* Bytes of the sequence that begins here; 0: not one of UTF-8 (RFC 3629: no surrogates, no overlong forms,
+ * nothing above U+10FFFF). */
 static size_t utf8_sequence(const unsigned char *data, size_t size)
 {
     unsigned char first = data[0], least = 0x80, most = 0xbf;
-    size_t length = first < 0x80 ? 1 : first >= 0xc2 && first <= 0xdf ? 2 : (first & 0xf0) == 0xe0 ? 3 : first >= 0xf0 && first <= 0xf4 ? 4 : 0;
+    size_t length = first < 0x80                     ? 1
+                    : first >= 0xc2 && first <= 0xdf ? 2
+                    : (first & 0xf0) == 0xe0         ? 3
+                    : first >= 0xf0 && first <= 0xf4 ? 4
+                                                     : 0;
 
     if (length == 0 || length > size)
         return 0;

@@ -217,7 +217,9 @@ bool qd_virt_list_read(virConnectPtr conn, bool active_only, struct qd_virt_list
     if (!list.domains)
         outcome->error = -ENOMEM;
     for (int i = 0; i < count; i++) {
-        virDomainPtr handle = records ? records[i]->dom : handles[i]; // NOLINT(clang-analyzer-core.NullDereference): libvirt set one of the two
+        virDomainPtr handle =
+            records ? records[i]->dom
+                    : handles[i]; // NOLINT(clang-analyzer-core.NullDereference): libvirt set one of the two
         struct qd_virt_domain *domain = &list.domains[list.count];
 
         if (outcome->error < 0)

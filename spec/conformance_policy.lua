@@ -99,4 +99,5 @@ for _, path in ipairs(arg) do
 end
 
 print(('%d policies, %d comparisons: %d same, %d differ'):format(totals.policies, totals.same + totals.differ, totals.same, totals.differ))
+print((totals.policies > 0 and totals.differ == 0 and 'ok' or 'not ok') .. ' 1 - decisions of the qrexec policy')
 os.exit(totals.policies == 0 and 2 or totals.differ > 0 and 1 or 0)

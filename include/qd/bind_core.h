@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later
  *
- * The tables and types that scripts have of the core (docs/scripting.md). Functions named …_push… and …_check… may raise a Lua error; the others not.
+ * The tables and types that scripts have of the core (docs/scripting.md). Functions named …_push… and
+ * …_check… may raise a Lua error; the others not.
  */
 #ifndef QD_BIND_CORE_H
 #define QD_BIND_CORE_H
@@ -31,7 +32,8 @@ struct qd_object *qd_check_object(lua_State *L, int index);
 struct qd_object *qd_check_qube(lua_State *L, int index); /* one that is still in the model */
 
 /* Exceptions of the Admin API. */
-int qd_raise(lua_State *L, const char *class_name, const char *format, ...) __attribute__((format(printf, 3, 4)));
+int qd_raise(lua_State *L, const char *class_name, const char *format, ...)
+    __attribute__((format(printf, 3, 4)));
 /* Whether the value is an exception; its parts are then pushed: class, message. */
 bool qd_exception_push_parts(lua_State *L, int index);
 
@@ -44,7 +46,8 @@ struct qd_untrusted {
 struct qd_untrusted *qd_push_untrusted(lua_State *L, struct qd_call *call);
 bool qd_is_untrusted(lua_State *L, int index);
 
-/* bind_core.c: answers kept for a version of the model. Pushes the one of this key and version, or nothing and returns false; keeps the string on the top. */
+/* bind_core.c: answers kept for a version of the model. Pushes the one of this key and version, or nothing
+ * and returns false; keeps the string on the top. */
 bool qd_cached_push(lua_State *L, const char *key, uint64_t version);
 void qd_cached_keep(lua_State *L, const char *key, uint64_t version);
 

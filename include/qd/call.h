@@ -11,28 +11,35 @@ struct qd_connection;
 
 /* ---- dispatch.c ---- */
 
-/* Runs the request, whose bytes (malloc) it takes over. The answer goes to the connection, at once or later. */
+/* Runs the request, whose bytes (malloc) it takes over. The answer goes to the connection, at once or later.
+ */
 void qd_dispatch(struct qd_connection *connection, char *request, size_t size);
 /* Asks again, in the serving generation, for a stream that began in an older one (law 8). */
 void qd_dispatch_again(struct qd_subscriber *subscriber);
 /* Answers with an exception. `traceback` may be NULL; it is shown only with --debug. */
-void qd_answer_exception(struct qd_daemon *daemon, struct qd_connection *connection, const char *class_name, const char *traceback,
-                         const char *message);
+void qd_answer_exception(struct qd_daemon *daemon, struct qd_connection *connection, const char *class_name,
+                         const char *traceback, const char *message);
 
 /* ---- call.c ---- */
 
 /* A call with its references taken, without a thread yet. NULL: no memory. */
-struct qd_call *qd_call_new(struct qd_daemon *daemon, struct qd_generation *generation, const struct qd_method *method);
+struct qd_call *qd_call_new(struct qd_daemon *daemon, struct qd_generation *generation,
+                            const struct qd_method *method);
 /* Starts the method's handler. */
 void qd_call_start(struct qd_call *call);
-/* Runs core_hooks.NAME in the serving generation as a task; `push` puts its arguments on the stack and returns their number. A hook that does not exist is no error. */
-void qd_task_start(struct qd_daemon *daemon, const char *name, int (*push)(lua_State *L, void *context), void *context);
-/* The same, and runs the loop until the task has ended and its changes are on disk; before anybody is served. 0; -ECANCELED: it failed, and changed
- * nothing (or nothing after it last waited): `ret_message` (malloc, or NULL without memory) says why. */
-int qd_task_run(struct qd_daemon *daemon, const char *name, int (*push)(lua_State *L, void *context), void *context, char **ret_message);
+/* Runs core_hooks.NAME in the serving generation as a task; `push` puts its arguments on the stack and
+ * returns their number. A hook that does not exist is no error. */
+void qd_task_start(struct qd_daemon *daemon, const char *name, int (*push)(lua_State *L, void *context),
+                   void *context);
+/* The same, and runs the loop until the task has ended and its changes are on disk; before anybody is served.
+ * 0; -ECANCELED: it failed, and changed nothing (or nothing after it last waited): `ret_message` (malloc, or
+ * NULL without memory) says why. */
+int qd_task_run(struct qd_daemon *daemon, const char *name, int (*push)(lua_State *L, void *context),
+                void *context, char **ret_message);
 /* Resumes a call that waited, with `arguments` values on its thread. */
 void qd_call_resume(struct qd_call *call, int arguments);
-/* The client has left. Cancels the call if it is declared cancellable; otherwise it goes on without a client. */
+/* The client has left. Cancels the call if it is declared cancellable; otherwise it goes on without a client.
+ */
 void qd_call_client_left(struct qd_call *call);
 /* Ends all calls, without an answer. At the daemon's stop. */
 void qd_call_abandon_all(struct qd_daemon *daemon);
@@ -41,9 +48,11 @@ void qd_call_committed(struct qd_call *call, int error, const char *message);
 
 /* ---- commit.c ---- */
 
-/* Hands what the call has changed since the last time to the store, and its events after it. -ENOMEM: everything is taken back. */
+/* Hands what the call has changed since the last time to the store, and its events after it. -ENOMEM:
+ * everything is taken back. */
 int qd_commit_seal(struct qd_call *call);
-/* Gives the call's events out when no commit is on its way, else behind the last one. For events of what changed nothing. */
+/* Gives the call's events out when no commit is on its way, else behind the last one. For events of what
+ * changed nothing. */
 void qd_commit_flush(struct qd_call *call);
 /* The store's callbacks. */
 void qd_commit_done(void *context, struct qd_store_txn *list);
@@ -53,13 +62,18 @@ int qd_commit_load(struct qd_daemon *daemon, char **ret_message);
 
 /* ---- event.c ---- */
 
-#define QD_EVENT_TOO_SLOW "subscriber-too-slow" /* the last event of a subscriber that lags too far behind */
+#define QD_EVENT_TOO_SLOW                                                                                    \
+    "subscriber-too-slow" /* the last event of a subscriber that lags too far behind                         \
+                           */
 
 /* core.publish. May raise. */
 int qd_bind_publish(lua_State *L);
-/* Frames one event into a string, pushed. `info` is the index of a table or 0; references to qubes that the source may not see read as none. May raise. */
-void qd_event_push_frame(lua_State *L, struct qd_object *subject, const char *event, int info, struct qd_object *source, bool bypass);
-int qd_outbox_add(struct qd_outbox *outbox, uint64_t subscriber, bool announcement, const char *data, size_t size);
+/* Frames one event into a string, pushed. `info` is the index of a table or 0; references to qubes that the
+ * source may not see read as none. May raise. */
+void qd_event_push_frame(lua_State *L, struct qd_object *subject, const char *event, int info,
+                         struct qd_object *source, bool bypass);
+int qd_outbox_add(struct qd_outbox *outbox, uint64_t subscriber, bool announcement, const char *data,
+                  size_t size);
 /* Of a call that fails: drops all but what announced an attempt. */
 void qd_outbox_keep_announcements(struct qd_outbox *outbox);
 void qd_outbox_deliver(struct qd_daemon *daemon, struct qd_outbox *outbox);

@@ -3,15 +3,18 @@
  * Start here: the daemon's parts, and how a request passes through them.
  *
  *   connection.c  reads a request to its end            frame.c     cuts it apart
- *   dispatch.c    finds method, source, destination     call.c      runs the handler as a coroutine, to its answer
- *   permission.c  asks the rules (laws 1, 3, 4)         commit.c    hands the changes to the store (law 6)
- *   event.c       gives events to subscribers           generation.c, load.c, run.c   the Lua side (laws 4, 8)
+ *   dispatch.c    finds method, source, destination     call.c      runs the handler as a coroutine, to its
+ * answer permission.c  asks the rules (laws 1, 3, 4)         commit.c    hands the changes to the store (law
+ * 6) event.c       gives events to subscribers           generation.c, load.c, run.c   the Lua side (laws 4,
+ * 8)
  *
- * Glossary. *Generation*: one loaded set of scripts and rules, a lua_State. *Call*: a request that runs, or a task, which is a call without a
- * client (a lifecycle event, something spawned). *Wait*: what a call that has yielded is waiting for. *Commit*: the changes of a call, or of a part
- * of it up to a wait, on their way to the disk. *Outbox*: events that subscribers get when the commit is on disk.
+ * Glossary. *Generation*: one loaded set of scripts and rules, a lua_State. *Call*: a request that runs, or a
+ * task, which is a call without a client (a lifecycle event, something spawned). *Wait*: what a call that has
+ * yielded is waiting for. *Commit*: the changes of a call, or of a part of it up to a wait, on their way to
+ * the disk. *Outbox*: events that subscribers get when the commit is on disk.
  *
- * Everything here is the loop's thread's, except a generation that is being loaded, which belongs to one worker until it is handed over.
+ * Everything here is the loop's thread's, except a generation that is being loaded, which belongs to one
+ * worker until it is handed over.
  */
 #ifndef QD_DAEMON_H
 #define QD_DAEMON_H
@@ -27,18 +30,18 @@
 #include "qd/store.h"
 #include "qd/virt.h"
 
-#define QD_CONNECTIONS_MAX 2048          /* all sockets together; one more is closed at once */
-#define QD_REQUEST_SECONDS 30            /* from connecting to the end of the request */
-#define QD_ANSWER_SECONDS 30             /* for the client to read an answer, or the next queued event */
-#define QD_STOP_SECONDS 2                /* the same while the daemon stops */
-#define QD_EVENTS_QUEUED_MAX (1u << 20)  /* bytes a subscriber may lag behind */
+#define QD_CONNECTIONS_MAX 2048           /* all sockets together; one more is closed at once */
+#define QD_REQUEST_SECONDS 30             /* from connecting to the end of the request */
+#define QD_ANSWER_SECONDS 30              /* for the client to read an answer, or the next queued event */
+#define QD_STOP_SECONDS 2                 /* the same while the daemon stops */
+#define QD_EVENTS_QUEUED_MAX (1u << 20)   /* bytes a subscriber may lag behind */
 #define QD_GENERATION_MEMORY (512u << 20) /* bytes of one lua_State */
-#define QD_HOOK_MEMORY (16u << 20)       /* bytes one hook may allocate */
-#define QD_HOOK_INSTRUCTIONS 1000000     /* VM instructions of all hooks of one question */
-#define QD_HOOK_ITEM_INSTRUCTIONS 10000  /* and more for each item that filters judge */
-#define QD_HOOK_MILLISECONDS 500         /* of one question */
-#define QD_SCRIPT_MILLISECONDS 5000      /* between two waits of a handler */
-#define QD_LOAD_MILLISECONDS 10000       /* for loading a generation */
+#define QD_HOOK_MEMORY (16u << 20)        /* bytes one hook may allocate */
+#define QD_HOOK_INSTRUCTIONS 1000000      /* VM instructions of all hooks of one question */
+#define QD_HOOK_ITEM_INSTRUCTIONS 10000   /* and more for each item that filters judge */
+#define QD_HOOK_MILLISECONDS 500          /* of one question */
+#define QD_SCRIPT_MILLISECONDS 5000       /* between two waits of a handler */
+#define QD_LOAD_MILLISECONDS 10000        /* for loading a generation */
 
 enum qd_socket { QD_SOCKET_ADMIN, QD_SOCKET_INTERNAL, QD_SOCKET_MISC, QD_SOCKET_CONSOLE, QD_SOCKET_COUNT };
 
@@ -49,7 +52,7 @@ struct qd_config {
     char *acl_dir;
     char *kernels_dir;
     char *libvirt_uri;
-    char *group; /* of the sockets; empty: the process's own */
+    char *group;    /* of the sockets; empty: the process's own */
     char *xml_file; /* of --import-xml and --export-xml */
     bool debug;
 };
@@ -60,13 +63,13 @@ enum qd_dest { QD_DEST_ANY, QD_DEST_ADMINVM, QD_DEST_QUBE };
 /* A declared method (law 9). Owned by its generation. */
 struct qd_method {
     char *name;
-    char *event; /* "admin-permission:" and the name */
+    char *event;   /* "admin-permission:" and the name */
     char *filters; /* what its filters judge, NULL: it takes none */
     enum qd_socket socket;
     enum qd_need arg, payload;
     enum qd_dest dest;
     bool cancellable;
-    int handler; /* reference in the registry */
+    int handler;   /* reference in the registry */
     size_t *hooks; /* indexes into the generation's */
     size_t hook_count;
 };
@@ -79,7 +82,8 @@ struct qd_hook {
     int function; /* reference in the registry */
 };
 
-/* What a question to the rules may use up. While one is set on the generation, the model is read-only and nothing may wait. */
+/* What a question to the rules may use up. While one is set on the generation, the model is read-only and
+ * nothing may wait. */
 struct qd_budget {
     lua_State *thread; /* that the hooks run on */
     int64_t instructions;
@@ -102,8 +106,8 @@ struct qd_generation {
     struct qd_budget *budget;
     uint64_t script_deadline_ns;
     bool loading;
-    bool unhurried; /* nobody is served yet, so scripts may take their time */
-    char *lock_reason; /* the rules did not load at start: everything that asks is denied */
+    bool unhurried;             /* nobody is served yet, so scripts may take their time */
+    char *lock_reason;          /* the rules did not load at start: everything that asks is denied */
     struct qd_method **methods; /* sorted by name */
     size_t method_count;
     struct qd_method *list_method; /* admin.vm.List, which decides what a source may see */
@@ -118,7 +122,8 @@ struct qd_generation {
 struct qd_letter {
     struct qd_letter *next;
     uint64_t subscriber;
-    bool announcement; /* of a "-pre-" event: it tells of the attempt, so it is given also when the call fails */
+    bool announcement; /* of a "-pre-" event: it tells of the attempt, so it is given also when the call fails
+                        */
     size_t size;
     char data[];
 };
@@ -136,9 +141,9 @@ struct qd_call {
     struct qd_connection *connection; /* NULL: a task, or the client has left */
     const struct qd_method *method;   /* NULL: a task */
     struct qd_object *source, *dest;
-    struct qd_slice arg;              /* inside `request` */
+    struct qd_slice arg; /* inside `request` */
     struct qd_slice payload;
-    char *request;                    /* the request's bytes */
+    char *request; /* the request's bytes */
     enum qd_call_state state;
     bool denied; /* by the rules, once and for all */
     bool bypass; /* the console's: outside the rules (law 5) */
@@ -148,7 +153,8 @@ struct qd_call {
     int thread_ref;
     struct qd_call_handle *handle; /* the userdata that scripts have */
     struct qd_untrusted *untrusted;
-    int visibility; /* reference: the filters of admin.vm.List for the source, LUA_NOREF before they were asked */
+    int visibility; /* reference: the filters of admin.vm.List for the source, LUA_NOREF before they were
+                       asked */
     bool visibility_closed; /* a rule failed: nothing is visible */
     struct qd_wait *wait;
     struct qd_journal journal;
@@ -174,7 +180,7 @@ struct qd_subscriber {
     struct qd_object *source, *dest;
     bool bypass;
     int filters; /* reference to an array of functions; LUA_NOREF: none */
-    bool cut; /* its last event is queued */
+    bool cut;    /* its last event is queued */
 };
 
 struct qd_status {

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later
  *
- * The wire format of all sockets: `METHOD[+ARG] SOURCE name|keyword DEST\0PAYLOAD`, ended by the end of input, and the three kinds of answers.
- * Pure functions over bytes: no I/O, no allocation, no state. Source: qrexec's admin calls as the reference's daemon reads and answers them.
+ * The wire format of all sockets: `METHOD[+ARG] SOURCE name|keyword DEST\0PAYLOAD`, ended by the end of
+ * input, and the three kinds of answers. Pure functions over bytes: no I/O, no allocation, no state. Source:
+ * qrexec's admin calls as the reference's daemon reads and answers them.
  */
 #ifndef QD_FRAME_H
 #define QD_FRAME_H

@@ -13,20 +13,23 @@ struct qd_load_options {
     bool acl_may_be_absent; /* at start only */
 };
 
-/* Loads and verifies everything. Any thread; touches nothing but files and the new state. On failure `ret_message` (malloc) names file and line, and
- * `ret_rules` tells whether it was the rules that failed. */
-int qd_generation_load(const struct qd_load_options *options, struct qd_generation **ret_generation, char **ret_message, bool *ret_rules);
+/* Loads and verifies everything. Any thread; touches nothing but files and the new state. On failure
+ * `ret_message` (malloc) names file and line, and `ret_rules` tells whether it was the rules that failed. */
+int qd_generation_load(const struct qd_load_options *options, struct qd_generation **ret_generation,
+                       char **ret_message, bool *ret_rules);
 
-/* Scripts without rules, in which all that asks is denied: what serves when the rules did not load at start (laws 4 and 5). */
-int qd_generation_load_locked(const struct qd_load_options *options, const char *reason, struct qd_generation **ret_generation,
-                              char **ret_message);
+/* Scripts without rules, in which all that asks is denied: what serves when the rules did not load at start
+ * (laws 4 and 5). */
+int qd_generation_load_locked(const struct qd_load_options *options, const char *reason,
+                              struct qd_generation **ret_generation, char **ret_message);
 
 struct qd_generation *qd_generation_ref(struct qd_generation *generation);
 /* The last reference frees the state. Loop's thread, not from inside its own Lua code. */
 void qd_generation_unref(struct qd_generation *generation);
 
 /* NULL when this socket has no such method. `mgmt.` is `admin.` (law 10). The console has all methods. */
-const struct qd_method *qd_generation_method(const struct qd_generation *generation, enum qd_socket socket, const char *name, size_t size);
+const struct qd_method *qd_generation_method(const struct qd_generation *generation, enum qd_socket socket,
+                                             const char *name, size_t size);
 
 /* Parts of loading, each in its own file. */
 /* bind_method.c: the global `method`, and after loading the methods sorted and their hooks resolved. */
@@ -41,7 +44,8 @@ void qd_hook_free(struct qd_hook *hook);
 
 /* Whether a pattern of event names, `*` and `?`, matches. Linear in the name for each `*`. */
 bool qd_event_matches(const char *pattern, const char *name);
-/* All names of a method's permission event: whichever name of the API, admin or mgmt, a rule was written for, it is meant (law 10). */
+/* All names of a method's permission event: whichever name of the API, admin or mgmt, a rule was written for,
+ * it is meant (law 10). */
 #define QD_SPELLINGS 4
 size_t qd_event_spellings(const char *method, char ret_names[QD_SPELLINGS][256]);
 

@@ -2,11 +2,13 @@
  *
  * The model: the app object and the qubes, as they are now. It knows nothing of Lua, libvirt or files.
  *
- * Words: an *object* is the app or a qube. An *attribute* of an object is a value under a kind ("property", "feature", "tag", "label", …) and a
- * name; only what was set explicitly is there, defaults are the scripts' business. A *journal* records the changes of one call: it is what the
- * store gets, and what takes the changes back when the call or its commit fails (laws 3 and 6).
+ * Words: an *object* is the app or a qube. An *attribute* of an object is a value under a kind ("property",
+ * "feature", "tag", "label", …) and a name; only what was set explicitly is there, defaults are the scripts'
+ * business. A *journal* records the changes of one call: it is what the store gets, and what takes the
+ * changes back when the call or its commit fails (laws 3 and 6).
  *
- * Everything here belongs to the loop's thread. Nothing raises a Lua error. Strings are counted and immutable.
+ * Everything here belongs to the loop's thread. Nothing raises a Lua error. Strings are counted and
+ * immutable.
  */
 #ifndef QD_MODEL_H
 #define QD_MODEL_H
@@ -15,9 +17,9 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#define QD_UUID_SIZE 37             /* text form, with its NUL */
-#define QD_APP_ID 0                 /* the app's object id; qubes count from 1 and never use one again */
-#define QD_ATTRIBUTES_MAX 8192      /* of one object, all kinds together */
+#define QD_UUID_SIZE 37        /* text form, with its NUL */
+#define QD_APP_ID 0            /* the app's object id; qubes count from 1 and never use one again */
+#define QD_ATTRIBUTES_MAX 8192 /* of one object, all kinds together */
 #define QD_QUBES_MAX 65536
 
 struct qd_str {
@@ -98,13 +100,16 @@ struct qd_model;
 struct qd_model *qd_model_new(void); /* NULL: no memory */
 void qd_model_free(struct qd_model *model);
 
-/* A number that grows with every change of any attribute, qube or power state: what is cached under it is still true. */
+/* A number that grows with every change of any attribute, qube or power state: what is cached under it is
+ * still true. */
 uint64_t qd_model_version(const struct qd_model *model);
 
-/* No new object gets an id below `next`: what the store says, which remembers also the ids of removed ones. */
+/* No new object gets an id below `next`: what the store says, which remembers also the ids of removed ones.
+ */
 void qd_model_reserve_ids(struct qd_model *model, int64_t next);
 
-/* Strings. _intern and _str_new return a reference of the caller's, or NULL without memory; _find_interned borrows, NULL when there is none. */
+/* Strings. _intern and _str_new return a reference of the caller's, or NULL without memory; _find_interned
+ * borrows, NULL when there is none. */
 struct qd_str *qd_model_intern(struct qd_model *model, const char *data, size_t size);
 struct qd_str *qd_model_find_interned(const struct qd_model *model, const char *data, size_t size);
 struct qd_str *qd_str_new(const char *data, size_t size);
@@ -121,7 +126,8 @@ struct qd_object *qd_model_qube_by_uuid(const struct qd_model *model, const char
 struct qd_object *qd_model_qube_by_qid(const struct qd_model *model, int64_t qid);
 struct qd_object *qd_model_object_by_id(const struct qd_model *model, int64_t id);
 size_t qd_model_qube_count(const struct qd_model *model);
-/* The qubes, sorted by name (byte order). The array is the model's and changes with the next add or delete. */
+/* The qubes, sorted by name (byte order). The array is the model's and changes with the next add or delete.
+ */
 struct qd_object *const *qd_model_qubes(const struct qd_model *model);
 /* The lowest qid from 1 that no qube has. */
 int64_t qd_model_free_qid(const struct qd_model *model);
@@ -129,30 +135,38 @@ int64_t qd_model_free_qid(const struct qd_model *model);
 struct qd_object *qd_object_ref(struct qd_object *object);
 void qd_object_unref(struct qd_model *model, struct qd_object *object);
 
-/* Adds a qube. `id` 0: a new one is taken. -EEXIST: the name, uuid or qid is taken; -ENOSPC: QD_QUBES_MAX; -ENOMEM. Borrows to `ret_qube`. */
-int qd_model_add_qube(struct qd_model *model, struct qd_journal *journal, int64_t id, int64_t qid, const char *uuid, const char *name,
-                      const char *class_name, struct qd_object **ret_qube);
-/* Takes a qube out of the model. Attributes that refer to it stay, and read as QD_VALUE_QUBE with `removed` set; but when the removal is for good
- * (the journal is cleared, or there is none), those of removed qubes become QD_VALUE_NONE. */
+/* Adds a qube. `id` 0: a new one is taken. -EEXIST: the name, uuid or qid is taken; -ENOSPC: QD_QUBES_MAX;
+ * -ENOMEM. Borrows to `ret_qube`. */
+int qd_model_add_qube(struct qd_model *model, struct qd_journal *journal, int64_t id, int64_t qid,
+                      const char *uuid, const char *name, const char *class_name,
+                      struct qd_object **ret_qube);
+/* Takes a qube out of the model. Attributes that refer to it stay, and read as QD_VALUE_QUBE with `removed`
+ * set; but when the removal is for good (the journal is cleared, or there is none), those of removed qubes
+ * become QD_VALUE_NONE. */
 int qd_model_delete_qube(struct qd_model *model, struct qd_journal *journal, struct qd_object *qube);
 
 /* NULL when it is not set explicitly. Borrows, until the object's next change. */
-const struct qd_value *qd_object_get(const struct qd_model *model, const struct qd_object *object, const char *kind, size_t kind_size,
-                                     const char *name, size_t name_size);
-/* Sets; takes its own references. `journal` may be NULL where nothing is to be taken back or stored (loading). -ENOSPC: QD_ATTRIBUTES_MAX. */
-int qd_model_set(struct qd_model *model, struct qd_journal *journal, struct qd_object *object, const char *kind, size_t kind_size,
-                 const char *name, size_t name_size, const struct qd_value *value);
+const struct qd_value *qd_object_get(const struct qd_model *model, const struct qd_object *object,
+                                     const char *kind, size_t kind_size, const char *name, size_t name_size);
+/* Sets; takes its own references. `journal` may be NULL where nothing is to be taken back or stored
+ * (loading). -ENOSPC: QD_ATTRIBUTES_MAX. */
+int qd_model_set(struct qd_model *model, struct qd_journal *journal, struct qd_object *object,
+                 const char *kind, size_t kind_size, const char *name, size_t name_size,
+                 const struct qd_value *value);
 /* -ENOENT: it was not set. */
-int qd_model_unset(struct qd_model *model, struct qd_journal *journal, struct qd_object *object, const char *kind, size_t kind_size,
-                   const char *name, size_t name_size);
+int qd_model_unset(struct qd_model *model, struct qd_journal *journal, struct qd_object *object,
+                   const char *kind, size_t kind_size, const char *name, size_t name_size);
 /* Power state: what libvirt says, so neither journal nor store. True when it changed. */
-bool qd_model_set_power(struct qd_model *model, struct qd_object *qube, enum qd_power power, int64_t domain_id);
+bool qd_model_set_power(struct qd_model *model, struct qd_object *qube, enum qd_power power,
+                        int64_t domain_id);
 
 const char *qd_power_name(enum qd_power power);
 
 /* Journals. */
-void qd_journal_undo(struct qd_model *model, struct qd_journal *journal);  /* takes all back, newest first, and clears */
+void qd_journal_undo(struct qd_model *model,
+                     struct qd_journal *journal); /* takes all back, newest first, and clears */
 void qd_journal_clear(struct qd_model *model, struct qd_journal *journal); /* forgets, keeps the space */
-void qd_journal_free(struct qd_model *model, struct qd_journal *journal);  /* clears, frees the space, not the struct */
+void qd_journal_free(struct qd_model *model,
+                     struct qd_journal *journal); /* clears, frees the space, not the struct */
 
 #endif

@@ -21,16 +21,18 @@ struct qd_question {
     char place[192]; /* file:line of the rule */
 };
 
-/* Asks all hooks. `info` is the index of a table with further fields, or 0; `list` the index of an array (or core.all_qubes()) to be filtered, or 0.
- * Pushes, when permitted: with a list, the items that pass; without one, the array of filters, or nil when there are none. 0; -EACCES: nothing is pushed.
- * May raise only for lack of memory. */
+/* Asks all hooks. `info` is the index of a table with further fields, or 0; `list` the index of an array (or
+ * core.all_qubes()) to be filtered, or 0. Pushes, when permitted: with a list, the items that pass; without
+ * one, the array of filters, or nil when there are none. 0; -EACCES: nothing is pushed. May raise only for
+ * lack of memory. */
 int qd_permission_ask(lua_State *L, struct qd_question *question, int info, int list);
 
 /* Whether filters (index of an array, or nil) let an event pass. Fails closed. */
-bool qd_permission_filter_event(lua_State *L, struct qd_generation *generation, int filters, struct qd_object *subject, const char *event,
-                                int info);
+bool qd_permission_filter_event(lua_State *L, struct qd_generation *generation, int filters,
+                                struct qd_object *subject, const char *event, int info);
 
-/* Whether the source may know that the object exists: itself, dom0, the app, and what the filters of admin.vm.List let pass. Never raises; fails closed. */
+/* Whether the source may know that the object exists: itself, dom0, the app, and what the filters of
+ * admin.vm.List let pass. Never raises; fails closed. */
 bool qd_permission_visible(lua_State *L, struct qd_object *source, bool bypass, struct qd_object *object);
 /* Whether there is any rule that could hide something. */
 bool qd_permission_may_hide(const struct qd_generation *generation, bool bypass);
@@ -38,7 +40,8 @@ bool qd_permission_may_hide(const struct qd_generation *generation, bool bypass)
 /* filter_list(function) of rules. */
 int qd_permission_filter_list(lua_State *L);
 
-/* Raises unless all values of the table (index) are plain: strings, numbers, booleans, none, objects, tables of these; never an untrusted one (law 2). */
+/* Raises unless all values of the table (index) are plain: strings, numbers, booleans, none, objects, tables
+ * of these; never an untrusted one (law 2). */
 void qd_permission_check_info(lua_State *L, int index);
 
 #endif

@@ -61,7 +61,7 @@ describe('the daemon', function()
   local function served_quickly()
     local since = uv.hrtime()
     assert.equal('ok', d:call('dom0', 'admin.vm.List', 'dom0').kind)
-    return (uv.hrtime() - since) / 1e9 < 1
+    return (uv.hrtime() - since) / 1e9 < 5 -- a client that is waited for would cost 30
   end
 
   local function status(field)

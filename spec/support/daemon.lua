@@ -20,6 +20,7 @@ M.build_dir = os.getenv('QD_BUILD_DIR') or 'build'
 -- Runs the loop until `done()` is true or the seconds are over; whether it became true.
 local function run_until(done, seconds)
   local expired = false
+  uv.update_time() -- whatever blocked before this must not count
   local timer = uv.new_timer()
   timer:start(math.floor((seconds or 10) * 1000), 0, function() expired = true end)
   while not done() and not expired do uv.run('once') end
