@@ -172,7 +172,7 @@ static void expect_bytes(struct qd_load_plan *plan, enum qd_load_expect expect, 
     if (!bytes)
         err(QD_LOAD_EXIT_FAILED, "expected answer");
     memcpy(bytes, head, 2);
-    memcpy(bytes + 2, text, size);
+    memcpy(bytes + 2, text, size); // NOLINT(bugprone-not-null-terminated-result): bytes with a length
     memcpy(bytes + 2 + size, end, end_size);
     plan->expect = expect;
     plan->expected = bytes;
