@@ -173,12 +173,16 @@ local function add(d, methods)
   client(d, text, socket, pick(BEHAVIOURS))
 end
 
--- A sane call; and qubes that were removed are made again.
-local function sane(d)
+-- A sane call; and qubes that were removed are made again. Returns what is wrong, or nil.
+local function insane(d)
   local answer = d:call('dom0', 'admin.vm.List', 'dom0', '', '', { seconds = 20 })
-  assert(answer.kind == 'ok' and answer.body:find('dom0 class=AdminVM', 1, true), 'a sane call was answered ' .. answer.kind)
+  if answer.kind ~= 'ok' or not answer.body:find('dom0 class=AdminVM', 1, true) then
+    daemon.sleep(1) -- for its last words
+    return ('a sane call was answered %s; the daemon: %s'):format(answer.kind, d.exit_code or 'lives')
+  end
   d:call('dom0', 'admin.vm.Create.TemplateVM', 'dom0', '', 'name=fedora label=black')
   for _, name in ipairs { 'work', 'other', 'disp' } do d:call('dom0', 'admin.vm.Create.AppVM', 'dom0', 'fedora', 'name=' .. name .. ' label=red') end
+  return nil
 end
 
 local function internal_error(log)
@@ -203,8 +207,7 @@ local function main()
     uv.run('once')
     if d.exit_code then problem = 'the daemon has ended' end
     if not problem and uv.hrtime() > sane_at then
-      sane(d)
-      problem = internal_error(d.log)
+      problem = insane(d) or internal_error(d.log)
       sane_at = uv.hrtime() + 5e8
     end
     if #d.log > 4e6 then d.log = '' end
@@ -212,11 +215,11 @@ local function main()
   daemon.run_until(function() return open == 0 end, 5)
   broken_pipes:close()
   if problem then
-    print(problem .. '\n' .. d.log:sub(-4000))
+    print(problem .. '\n' .. d.log:sub(-8000))
     d:kill()
     os.exit(1)
   end
-  sane(d)
+  assert(not insane(d))
   local status
   local left = daemon.run_until(function()
     daemon.sleep(0.1)

@@ -8,6 +8,7 @@ local writers = require('spec.support.writers')
 
 local WORKERS = 4 -- QD_VIRT_WORKERS
 local CALLS = 2000
+local ROUNDS = 8
 local ALLOWANCE_US = 300
 local BLOCK = { QD_TEST_VIRT_BLOCK = 'create:frozen*:60' }
 
@@ -55,18 +56,22 @@ local function scripts_with_deadline(seconds)
   return directory
 end
 
--- The p99 of calls at four connections, in microseconds: the best of three, since the machine has other things to do too.
+-- The p99 of calls at four connections, in microseconds.
 local function p99(d, args)
-  local best
-  for _ = 1, 3 do
-    local all = { '--socket', d:socket(), '--calls', tostring(CALLS), '--connections', '4' }
-    for _, arg in ipairs(args) do all[#all + 1] = arg end
-    local result = writers.run('build/bench-load', all, { seconds = 60 })
-    assert(result.code == 0, result.out .. result.err)
-    local figure = cjson.decode(result.out).p99_us
-    best = best and math.min(best, figure) or figure
+  local all = { '--socket', d:socket(), '--calls', tostring(CALLS), '--connections', '4', table.unpack(args) }
+  local result = writers.run('build/bench-load', all, { seconds = 60 })
+  assert(result.code == 0, result.out .. result.err)
+  return cjson.decode(result.out).p99_us
+end
+
+-- The best p99 of two daemons, measured in turn: the machine has other things to do too, and they last for some rounds. Ends early when `good` says so.
+local function compare(free, frozen, args, good)
+  local best_free, best_frozen = math.huge, math.huge
+  for _ = 1, ROUNDS do
+    best_free, best_frozen = math.min(best_free, p99(free, args)), math.min(best_frozen, p99(frozen, args))
+    if good(best_free, best_frozen) then break end
   end
-  return best
+  return best_free, best_frozen
 end
 
 describe('a qube that is frozen in libvirt', function()
@@ -77,17 +82,18 @@ describe('a qube that is frozen in libvirt', function()
   it('leaves the p99 of reads unchanged', function()
     if not uv.fs_stat('build/bench-load') then return pending('build/bench-load is not built') end
     d = frozen_daemon { 'frozen', 'work', 'other' }
+    local free = frozen_daemon { 'frozen', 'work', 'other' }
+    finally(function() free:kill() end)
+    local calls = freeze(d, { 'frozen' })
     local reads = {
       list = { '--method', 'admin.vm.List' },
       property = { '--method', 'admin.vm.property.Get', '--arg', 'label', '--dest', 'work', '--expect', 'default=False type=label red' },
-      feature = { '--method', 'admin.vm.property.Get', '--arg', 'label', '--dest', 'frozen' }, -- of the frozen one itself
+      ['of the frozen one'] = { '--method', 'admin.vm.property.Get', '--arg', 'label', '--dest', 'frozen' },
     }
-    local before = {}
-    for name, args in pairs(reads) do before[name] = p99(d, args) end
-    local calls = freeze(d, { 'frozen' })
+    local function good(before, during) return during <= 2 * before + ALLOWANCE_US end
     for name, args in pairs(reads) do
-      local during = p99(d, args)
-      assert.is_true(during <= 2 * before[name] + ALLOWANCE_US, ('%s: p99 %.0f us, before %.0f us'):format(name, during, before[name]))
+      local before, during = compare(free, d, args, good)
+      assert.is_true(good(before, during), ('%s: p99 %.0f us, with nothing frozen %.0f us'):format(name, during, before))
     end
     assert.is_nil(calls[1].result())
     close_all(calls)
