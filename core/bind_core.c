@@ -6,6 +6,7 @@
 #include "qd/bind_core.h"
 
 #include <lauxlib.h>
+#include <sha256.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -17,6 +18,7 @@
 #include "qd/call.h"
 #include "qd/generation.h"
 #include "qd/log.h"
+#include "qd/permission.h"
 #include "qd/run.h"
 
 #define CACHED "qd.cached"
@@ -98,6 +100,33 @@ static int random_number(lua_State *L)
     return 1;
 }
 
+/* core.sha256(text): the 32 bytes. */
+static int sha256(lua_State *L)
+{
+    uint8_t digest[SHA256_DIGEST_LENGTH];
+    SHA2_CTX context;
+    size_t size;
+    const char *text = luaL_checklstring(L, 1, &size);
+
+    SHA256Init(&context);
+    SHA256Update(&context, (const uint8_t *)text, size);
+    SHA256Final(digest, &context);
+    lua_pushlstring(L, (const char *)digest, sizeof(digest));
+    return 1;
+}
+
+/* The name of the time zone, as /etc/localtime says by where it links to; else nil. */
+static void push_timezone(lua_State *L)
+{
+    char target[256];
+    ssize_t size = readlink("/etc/localtime", target, sizeof(target) - 1);
+    const char *name;
+
+    target[size > 0 ? size : 0] = '\0';
+    name = strstr(target, "zoneinfo/");
+    lua_pushstring(L, name ? name + strlen("zoneinfo/") : NULL);
+}
+
 static int config(lua_State *L)
 {
     const struct qd_config *settings = &qd_check_daemon(L)->config;
@@ -111,6 +140,8 @@ static int config(lua_State *L)
         lua_pushstring(L, settings->libvirt_uri);
     else if (strcmp(name, "kvm") == 0)
         lua_pushboolean(L, access("/dev/kvm", R_OK | W_OK) == 0);
+    else if (strcmp(name, "timezone") == 0)
+        push_timezone(L);
     else if (strcmp(name, "debug") == 0)
         lua_pushboolean(L, settings->debug);
     else
@@ -307,6 +338,7 @@ void qd_bind_core_open(lua_State *L)
         {"monotonic", monotonic},
         {"random", random_number},
         {"config", config},
+        {"sha256", sha256},
         {"host", host},
         {"cached", cached},
         {"spawn", spawn},
@@ -314,10 +346,13 @@ void qd_bind_core_open(lua_State *L)
         {"serves", serves},
         {"in_rule", in_rule},
         {"deny", qd_bind_rules_deny},
+        {"guarded", qd_run_guarded},
         {"publish", qd_bind_publish},
         {"declarations", declarations},
         {"label_value", label_value},
         {"on_permission", qd_bind_rules_on_permission},
+        {"filter_list", qd_permission_filter_list},
+        {"policy", qd_bind_policy},
         {NULL, NULL},
     };
 
@@ -327,6 +362,8 @@ void qd_bind_core_open(lua_State *L)
     qd_bind_object_open(L);
     qd_bind_untrusted_open(L);
     qd_bind_xml_open(L);
+    qd_bind_run_open(L);
+    qd_bind_qubesdb_open(L);
     lua_setglobal(L, "core");
     qd_bind_call_open(L);
     lua_pushlightuserdata(L, QD_NONE_POINTER);

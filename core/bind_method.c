@@ -157,6 +157,17 @@ static int resolve_hooks(struct qd_generation *generation, struct qd_method *met
     return 0;
 }
 
+static bool may_hide(const struct qd_generation *generation)
+{
+    const struct qd_method *method = generation->list_method;
+
+    for (size_t i = 0; i < method->hook_count; i++) {
+        if (!generation->hooks[method->hooks[i]].list_only)
+            return true;
+    }
+    return false;
+}
+
 int qd_method_resolve(struct qd_generation *generation, char **ret_message)
 {
     if (generation->method_count)
@@ -175,5 +186,6 @@ int qd_method_resolve(struct qd_generation *generation, char **ret_message)
         *ret_message = strdup("scripts/api declares no admin.vm.List, which decides what a caller may see");
         return -EINVAL;
     }
+    generation->may_hide = may_hide(generation);
     return 0;
 }

@@ -540,6 +540,18 @@ static int version(lua_State *L)
     return 1;
 }
 
+static int epoch(lua_State *L)
+{
+    lua_pushinteger(L, (lua_Integer)qd_model_epoch(qd_check_daemon(L)->model));
+    return 1;
+}
+
+static int next_epoch(lua_State *L)
+{
+    qd_model_next_epoch(qd_check_daemon(L)->model);
+    return 0;
+}
+
 static int all_qubes(lua_State *L)
 {
     lua_pushlightuserdata(L, qd_model_app(qd_check_daemon(L)->model));
@@ -572,6 +584,8 @@ void qd_bind_model_open(lua_State *L)
         {"set_power", set_power},
         {"format", format},
         {"version", version},
+        {"epoch", epoch},
+        {"next_epoch", next_epoch},
         {"all_qubes", all_qubes},
         {"view_reader", view_reader},
         {NULL, NULL},

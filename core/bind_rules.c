@@ -41,8 +41,8 @@ static bool may_match(const char *pattern)
     return strncmp(pattern, "admin-permission:", 17) == 0 || strncmp(pattern, "mgmt-permission:", 16) == 0;
 }
 
-/* on(event, function) of rules; core.on_permission of scripts. */
-int qd_bind_rules_on_permission(lua_State *L)
+/* on(event, function) of rules, and of scripts as core.on_permission. */
+static int add_hook(lua_State *L, bool list_only)
 {
     struct qd_generation *generation = qd_generation_of(L);
     const char *pattern = luaL_checkstring(L, 1);
@@ -76,13 +76,31 @@ int qd_bind_rules_on_permission(lua_State *L)
     *hook = (struct qd_hook){.pattern = strdup(pattern),
                              .file = strdup(caller.short_src),
                              .line = caller.currentline,
-                             .function = function};
+                             .function = function,
+                             .list_only = list_only};
     if (hook->pattern && hook->file) {
         generation->hook_count++;
         return 0;
     }
     qd_hook_free(hook);
     return luaL_error(L, "no memory");
+}
+
+static int on(lua_State *L)
+{
+    return add_hook(L, false);
+}
+
+/* core.on_permission(event, function[, { visibility = false }]) */
+int qd_bind_rules_on_permission(lua_State *L)
+{
+    bool list_only = false;
+
+    if (!lua_isnoneornil(L, 3)) {
+        luaL_checktype(L, 3, LUA_TTABLE);
+        list_only = lua_getfield(L, 3, "visibility") == LUA_TBOOLEAN && !lua_toboolean(L, -1);
+    }
+    return add_hook(L, list_only);
 }
 
 /* deny([reason]): sticks, whether or not a pcall catches the error. */
@@ -170,7 +188,7 @@ void qd_bind_rules_push_environment(lua_State *L)
     wrap_sort(L);
     lua_pushcfunction(L, qd_run_xpcall);
     lua_setfield(L, -2, "xpcall");
-    lua_pushcfunction(L, qd_bind_rules_on_permission);
+    lua_pushcfunction(L, on);
     lua_setfield(L, -2, "on");
     lua_pushcfunction(L, qd_bind_rules_deny);
     lua_setfield(L, -2, "deny");

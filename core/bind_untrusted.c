@@ -23,9 +23,28 @@ struct qd_untrusted *qd_push_untrusted(lua_State *L, struct qd_call *call)
     return untrusted;
 }
 
+void qd_push_untrusted_bytes(lua_State *L, uint64_t serial, const void *data, size_t size)
+{
+    struct qd_untrusted *untrusted = lua_newuserdatauv(L, sizeof(*untrusted) + size, 0);
+    char *copy = (char *)(untrusted + 1);
+
+    if (size > 0)
+        memcpy(copy, data, size);
+    *untrusted = (struct qd_untrusted){.data = copy, .size = size, .serial = serial};
+    luaL_setmetatable(L, UNTRUSTED);
+}
+
 bool qd_is_untrusted(lua_State *L, int index)
 {
     return luaL_testudata(L, index, UNTRUSTED) != NULL;
+}
+
+/* Whether a value with bytes of its own belongs to the call that runs. */
+static bool is_of_running(lua_State *L, const struct qd_untrusted *untrusted)
+{
+    const struct qd_call *running = qd_check_daemon(L)->running;
+
+    return running && untrusted->serial == running->serial;
 }
 
 struct bytes {
@@ -43,7 +62,7 @@ static struct bytes check_bytes(lua_State *L)
         bytes.data = (const unsigned char *)luaL_checklstring(L, 1, &bytes.size);
         return bytes;
     }
-    if (!untrusted->call)
+    if (!untrusted->call && !is_of_running(L, untrusted))
         luaL_error(L, "an untrusted value lives as long as its call");
     return (struct bytes){(const unsigned char *)untrusted->data, untrusted->size};
 }

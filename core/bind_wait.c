@@ -16,6 +16,7 @@
 #include "qd/log.h"
 #include "qd/reload.h"
 #include "qd/run.h"
+#include "qd/wait.h"
 
 #define SECONDS_MAX 86400.0
 
@@ -36,6 +37,9 @@ struct qd_wait {
     int64_t number;
     struct qd_virt_domain *domains;
     size_t count;
+    void *result; /* of another file's, see wait.h */
+    int (*push_result)(lua_State *L, void *result);
+    void (*free_result)(void *result);
 };
 
 struct qd_lock {
@@ -57,6 +61,8 @@ static void wait_free(struct qd_wait *wait)
     if (wait->object)
         qd_object_unref(wait->daemon->model, wait->object);
     free_domains(wait);
+    if (wait->result)
+        wait->free_result(wait->result);
     free(wait->text);
     free(wait);
 }
@@ -173,7 +179,7 @@ static struct qd_call *check_waiter(lua_State *L)
     if (qd_generation_of(L)->budget)
         luaL_error(L, "a rule may not wait");
     if (!lua_isyieldable(L) || !daemon->running || daemon->running->thread != L)
-        luaL_error(L, "nothing may wait here");
+        luaL_error(L, "nothing may wait here: core.spawn starts a task, which may");
     if (qd_commit_seal(daemon->running) < 0)
         luaL_error(L, "no memory");
     return daemon->running;
@@ -202,6 +208,50 @@ static void wait_drop(struct qd_wait *wait)
 static int yield(lua_State *L)
 {
     return lua_yieldk(L, 0, lua_gettop(L), after);
+}
+
+/* ---- for other files (wait.h) ---- */
+
+static int push_foreign(lua_State *L, struct qd_wait *wait)
+{
+    return wait->result ? wait->push_result(L, wait->result) : 0;
+}
+
+struct qd_call *qd_wait_check(lua_State *L)
+{
+    return check_waiter(L);
+}
+
+struct qd_wait *qd_wait_begin(struct qd_call *call, int (*push)(lua_State *L, void *result),
+                              void (*free_result)(void *result))
+{
+    struct qd_wait *wait = wait_new(call, push_foreign);
+
+    if (!wait)
+        return NULL;
+    wait->handed = true;
+    wait->push_result = push;
+    wait->free_result = free_result;
+    return wait;
+}
+
+int qd_wait_yield(lua_State *L)
+{
+    return yield(L);
+}
+
+void qd_wait_drop(struct qd_wait *wait)
+{
+    wait_drop(wait);
+}
+
+void qd_wait_done(struct qd_wait *wait, void *result)
+{
+    wait->result = result;
+    if (wait->call)
+        make_ready(wait);
+    else
+        wait_end(wait);
 }
 
 void qd_wait_detach(struct qd_call *call)

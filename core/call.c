@@ -29,6 +29,7 @@ struct qd_call *qd_call_new(struct qd_daemon *daemon, struct qd_generation *gene
     call->daemon = daemon;
     call->generation = qd_generation_ref(generation);
     call->method = method;
+    call->serial = ++daemon->calls_made;
     call->state = method ? QD_CALL_CHECKED : QD_CALL_PERMITTED;
     call->thread_ref = LUA_NOREF;
     call->next = daemon->calls;
@@ -268,6 +269,24 @@ static void succeed(struct qd_call *call, int results)
     call->finished = true;
     if (call->commits == 0)
         answer(call);
+}
+
+void qd_savepoint_begin(struct qd_call *call, struct qd_savepoint *ret_savepoint)
+{
+    *ret_savepoint = (struct qd_savepoint){call->journal.count, call->spawned_count, call->outbox};
+    call->outbox = (struct qd_outbox){0};
+}
+
+void qd_savepoint_end(struct qd_call *call, struct qd_savepoint *savepoint, bool stays)
+{
+    if (!stays) {
+        qd_journal_undo_to(call->daemon->model, &call->journal, savepoint->changes);
+        qd_outbox_keep_announcements(&call->outbox);
+        while (call->spawned_count > savepoint->spawned)
+            luaL_unref(call->generation->L, LUA_REGISTRYINDEX, call->spawned[--call->spawned_count]);
+    }
+    qd_outbox_append(&savepoint->outbox, &call->outbox);
+    call->outbox = savepoint->outbox;
 }
 
 static const char *call_name(const struct qd_call *call)

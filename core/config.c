@@ -23,6 +23,9 @@ static const struct setting settings[] = {
     {"state-dir", offsetof(struct qd_config, state_dir), "/var/lib/qubes"},
     {"scripts-dir", offsetof(struct qd_config, scripts_dir), "/usr/share/qubesd/scripts"},
     {"acl-dir", offsetof(struct qd_config, acl_dir), "/etc/qubes/acl.d"},
+    {"ext-dir", offsetof(struct qd_config, ext_dir), "/etc/qubes/ext.d"},
+    {"policy-dir", offsetof(struct qd_config, policy_dir), "/run/qubes/policy.d:/etc/qubes/policy.d"},
+    {"qubesdb-dir", offsetof(struct qd_config, qubesdb_dir), "/var/run/qubes"},
     {"kernels-dir", offsetof(struct qd_config, kernels_dir), NULL},
     {"libvirt-uri", offsetof(struct qd_config, libvirt_uri), "test:///default"},
     {"group", offsetof(struct qd_config, group), "qubes"},
@@ -105,6 +108,9 @@ static void help(void)
            "  --state-dir DIR     where the store is (/var/lib/qubes)\n"
            "  --scripts-dir DIR   the API's scripts (/usr/share/qubesd/scripts)\n"
            "  --acl-dir DIR       the rules (/etc/qubes/acl.d)\n"
+           "  --ext-dir DIR       the site's own extensions (/etc/qubes/ext.d)\n"
+           "  --policy-dir DIRS   the qrexec policy (/run/qubes/policy.d:/etc/qubes/policy.d)\n"
+           "  --qubesdb-dir DIR   sockets of QubesDB's daemons (/var/run/qubes)\n"
            "  --kernels-dir DIR   kernels of qubes (vm-kernels in the state directory)\n"
            "  --libvirt-uri URI   the hypervisor (test:///default)\n"
            "  --group NAME        the sockets' group (qubes)\n"

@@ -15,9 +15,9 @@
 #include "qd/bind_core.h"
 #include "qd/bind_string.h"
 #include "qd/generation.h"
+#include "qd/log.h"
 #include "qd/run.h"
 
-#define FILE_MAX (1u << 20)
 #define FILES_MAX 4096
 #define DEPTH_MAX 4
 #define GC_PAUSE                                                                                             \
@@ -25,7 +25,7 @@
            has grown sixfold */
 
 /* What a load carries along; the state finds it in the registry. */
-struct load {
+struct qd_load {
     const struct qd_load_options *options;
     struct qd_generation *generation;
     SHA2_CTX digest;
@@ -33,9 +33,9 @@ struct load {
     char *message;
 };
 
-static int fail(struct load *load, const char *format, ...) __attribute__((format(printf, 2, 3)));
+static int fail(struct qd_load *load, const char *format, ...) __attribute__((format(printf, 2, 3)));
 
-static int fail(struct load *load, const char *format, ...)
+static int fail(struct qd_load *load, const char *format, ...)
 {
     va_list arguments;
 
@@ -48,8 +48,24 @@ static int fail(struct load *load, const char *format, ...)
     return -EINVAL;
 }
 
+/* Name, size and bytes, so that no two sets of files have one digest. */
+int qd_load_digest(struct qd_load *load, const char *shown, const char *text, size_t size)
+{
+    if (++load->files > FILES_MAX)
+        return -E2BIG;
+    SHA256Update(&load->digest, (const uint8_t *)shown, strlen(shown) + 1);
+    SHA256Update(&load->digest, (const uint8_t *)&size, sizeof(size));
+    SHA256Update(&load->digest, (const uint8_t *)text, size);
+    return 0;
+}
+
+const struct qd_load_options *qd_load_options_of(const struct qd_load *load)
+{
+    return load->options;
+}
+
 /* The whole file, malloc'ed. */
-static int read_file(struct load *load, const char *path, const char *shown, char **ret_text,
+static int read_file(struct qd_load *load, const char *path, const char *shown, char **ret_text,
                      size_t *ret_size)
 {
     FILE *file = fopen(path, "re");
@@ -59,30 +75,26 @@ static int read_file(struct load *load, const char *path, const char *shown, cha
 
     if (!file)
         return fail(load, "%s: cannot be read: %s", path, strerror(errno));
-    text = malloc(FILE_MAX + 1);
-    size = text ? fread(text, 1, FILE_MAX + 1, file) : 0;
+    text = malloc(QD_LOAD_FILE_MAX + 1);
+    size = text ? fread(text, 1, QD_LOAD_FILE_MAX + 1, file) : 0;
     if (!text || ferror(file))
         r = fail(load, "%s: cannot be read", shown);
-    else if (size > FILE_MAX)
-        r = fail(load, "%s: larger than %u bytes", shown, FILE_MAX);
-    else if (++load->files > FILES_MAX)
+    else if (size > QD_LOAD_FILE_MAX)
+        r = fail(load, "%s: larger than %u bytes", shown, QD_LOAD_FILE_MAX);
+    else if (qd_load_digest(load, shown, text, size) < 0)
         r = fail(load, "%s: more than %u files", shown, FILES_MAX);
     fclose(file);
     if (r < 0) {
         free(text);
         return r;
     }
-    /* Name, size and bytes, so that no two sets of files have one digest. */
-    SHA256Update(&load->digest, (const uint8_t *)shown, strlen(shown) + 1);
-    SHA256Update(&load->digest, (const uint8_t *)&size, sizeof(size));
-    SHA256Update(&load->digest, (const uint8_t *)text, size);
     *ret_text = text;
     *ret_size = size;
     return 0;
 }
 
 /* Reads and compiles; leaves the chunk on the stack. */
-static int compile(struct load *load, const char *path, const char *shown)
+static int compile(struct qd_load *load, const char *path, const char *shown)
 {
     lua_State *L = load->generation->L;
     char chunk[512], *text = NULL;
@@ -102,7 +114,7 @@ static int compile(struct load *load, const char *path, const char *shown)
 }
 
 /* Runs the chunk on the stack's top; its first result is left on success. */
-static int run(struct load *load)
+static int run(struct qd_load *load)
 {
     lua_State *L = load->generation->L;
     const char *text;
@@ -116,7 +128,7 @@ static int run(struct load *load)
     return -EINVAL;
 }
 
-static int load_script(struct load *load, const char *path, const char *shown)
+static int load_script(struct qd_load *load, const char *path, const char *shown)
 {
     int r = compile(load, path, shown);
 
@@ -128,7 +140,7 @@ static int load_script(struct load *load, const char *path, const char *shown)
 }
 
 /* A rule file: its own environment, and a hook's budget already for its top level. */
-static int load_rule(struct load *load, const char *path, const char *shown)
+static int load_rule(struct qd_load *load, const char *path, const char *shown)
 {
     struct qd_generation *generation = load->generation;
     lua_State *L = generation->L;
@@ -149,6 +161,75 @@ static int load_rule(struct load *load, const char *path, const char *shown)
     return 0;
 }
 
+/* A hook of core_hooks with one string, see scripts/lib/site.lua; its first result is left on success. */
+static int run_core_hook(struct qd_load *load, const char *name, const char *argument)
+{
+    struct qd_generation *generation = load->generation;
+    lua_State *L = generation->L;
+
+    /* Plain tables and short strings, in a state that has just been made: nothing here raises but for want of
+     * memory, which a load does not survive anyway. */
+    lua_rawgeti(L, LUA_REGISTRYINDEX, generation->core_hooks);
+    lua_getfield(L, -1, name);
+    lua_remove(L, -2);
+    lua_pushstring(L, argument);
+    if (qd_run_protected(L, 1, 1) == LUA_OK)
+        return 0;
+    return fail(load, "%s: %s", argument, lua_tostring(L, -1));
+}
+
+static int load_extension_file(struct qd_load *load, const char *path, const char *shown)
+{
+    lua_State *L = load->generation->L;
+    int r = compile(load, path, shown);
+
+    if (r < 0)
+        return r;
+    r = run_core_hook(load, "site_begin", shown);
+    if (r < 0)
+        return r;
+    lua_setupvalue(L, -2, 1);
+    r = run(load);
+    if (r == 0)
+        r = run_core_hook(load, "site_end", shown);
+    return r;
+}
+
+/* A message that has no place of its own gets the file's name. */
+static void name_file(struct qd_load *load, const char *shown)
+{
+    char *message = load->message;
+
+    if (!message || strncmp(message, "ext.d/", 6) == 0)
+        return;
+    if (asprintf(&load->message, "%s: %s", shown, message) < 0)
+        load->message = NULL;
+    free(message);
+}
+
+/* An extension of the site: its own environment, its own time. What it registers counts when the file has run
+ * to its end. */
+static int load_extension(struct qd_load *load, const char *path, const char *shown)
+{
+    struct qd_generation *generation = load->generation;
+    uint64_t deadline = generation->script_deadline_ns, begin = uv_hrtime();
+    int top = lua_gettop(generation->L), r;
+
+    generation->script_deadline_ns = begin + QD_SITE_MILLISECONDS * UINT64_C(1000000);
+    r = load_extension_file(load, path, shown);
+    if (r < 0)
+        name_file(load, shown);
+    lua_settop(generation->L, top);
+    generation->script_deadline_ns = deadline + (uv_hrtime() - begin);
+    if (r == 0 || !load->options->ext_may_fail)
+        return r;
+    qd_log(QD_LOG_ERROR, "an extension does not load, and is left out: %s",
+           load->message ? load->message : "no memory");
+    free(load->message);
+    load->message = NULL;
+    return 0;
+}
+
 static int is_lua(const struct dirent *entry)
 {
     size_t size = strlen(entry->d_name);
@@ -166,13 +247,14 @@ static int in_byte_order(const struct dirent **a, const struct dirent **b)
     return strcmp((*a)->d_name, (*b)->d_name);
 }
 
-typedef int (*load_fn)(struct load *load, const char *path, const char *shown);
+typedef int (*load_fn)(struct qd_load *load, const char *path, const char *shown);
 
-static int load_folder(struct load *load, const char *path, const char *shown, load_fn load_one, int depth);
+static int load_folder(struct qd_load *load, const char *path, const char *shown, load_fn load_one,
+                       int depth);
 
 /* One pass over a folder: its Lua files, or its sub-folders. */
-static int load_entries(struct load *load, const char *path, const char *shown, load_fn load_one, int depth,
-                        bool folders)
+static int load_entries(struct qd_load *load, const char *path, const char *shown, load_fn load_one,
+                        int depth, bool folders)
 {
     struct dirent **entries;
     int count = scandir(path, &entries, folders ? is_folder : is_lua, in_byte_order), r = 0;
@@ -197,7 +279,7 @@ static int load_entries(struct load *load, const char *path, const char *shown, 
     return r;
 }
 
-static int load_folder(struct load *load, const char *path, const char *shown, load_fn load_one, int depth)
+static int load_folder(struct qd_load *load, const char *path, const char *shown, load_fn load_one, int depth)
 {
     int r = load_entries(load, path, shown, load_one, depth, false);
 
@@ -210,7 +292,7 @@ static int load_folder(struct load *load, const char *path, const char *shown, l
 static int import(lua_State *L)
 {
     const char *name = luaL_checkstring(L, 1);
-    struct load *load;
+    struct qd_load *load;
     char path[4096], shown[512];
 
     if (strspn(name, "abcdefghijklmnopqrstuvwxyz0123456789_/") != strlen(name))
@@ -218,7 +300,7 @@ static int import(lua_State *L)
     luaL_getsubtable(L, LUA_REGISTRYINDEX, "qd.imports");
     if (lua_getfield(L, -1, name) != LUA_TNIL)
         return 1;
-    lua_getfield(L, LUA_REGISTRYINDEX, "qd.load");
+    lua_getfield(L, LUA_REGISTRYINDEX, QD_LOAD);
     load = lua_touserdata(L, -1);
     if (!load)
         return luaL_error(L, "import() is for the file itself, not for the functions in it");
@@ -279,7 +361,7 @@ static int close_globals(lua_State *L)
     return 0;
 }
 
-static int run_function(struct load *load, lua_CFunction function)
+static int run_function(struct qd_load *load, lua_CFunction function)
 {
     lua_pushcfunction(load->generation->L, function);
     if (run(load) < 0)
@@ -288,7 +370,7 @@ static int run_function(struct load *load, lua_CFunction function)
     return 0;
 }
 
-static int load_scripts(struct load *load)
+static int load_scripts(struct qd_load *load)
 {
     static const char *const folders[] = {"classes", "hypervisor", "storage", "ext", "api"};
     char path[4096], shown[64];
@@ -310,13 +392,22 @@ static int load_scripts(struct load *load)
     return r;
 }
 
-static int load_rules(struct load *load)
+static int load_rules(struct qd_load *load)
 {
     struct stat status;
 
     if (load->options->acl_may_be_absent && stat(load->options->acl_dir, &status) < 0 && errno == ENOENT)
         return 0;
     return load_folder(load, load->options->acl_dir, "acl.d", load_rule, 0);
+}
+
+static int load_extensions(struct qd_load *load)
+{
+    struct stat status;
+
+    if (!load->options->ext_dir || (stat(load->options->ext_dir, &status) < 0 && errno == ENOENT))
+        return 0;
+    return load_folder(load, load->options->ext_dir, "ext.d", load_extension, 0);
 }
 
 static struct qd_generation *generation_new(void)
@@ -339,14 +430,16 @@ static struct qd_generation *generation_new(void)
     return generation;
 }
 
-static int load_all(struct load *load, bool with_rules, bool *ret_rules)
+static int load_all(struct qd_load *load, bool with_rules, bool *ret_rules)
 {
     lua_State *L = load->generation->L;
     int r;
 
     lua_pushlightuserdata(L, load);
-    lua_setfield(L, LUA_REGISTRYINDEX, "qd.load");
+    lua_setfield(L, LUA_REGISTRYINDEX, QD_LOAD);
     r = load_scripts(load);
+    if (r == 0)
+        r = load_extensions(load);
     if (r == 0 && with_rules) {
         r = load_rules(load);
         *ret_rules = r < 0;
@@ -354,7 +447,7 @@ static int load_all(struct load *load, bool with_rules, bool *ret_rules)
     if (r == 0)
         r = qd_method_resolve(load->generation, &load->message);
     lua_pushnil(L);
-    lua_setfield(L, LUA_REGISTRYINDEX, "qd.load");
+    lua_setfield(L, LUA_REGISTRYINDEX, QD_LOAD);
     lua_settop(L, 0);
     return r;
 }
@@ -362,7 +455,7 @@ static int load_all(struct load *load, bool with_rules, bool *ret_rules)
 static int load_generation(const struct qd_load_options *options, bool with_rules,
                            struct qd_generation **ret_generation, char **ret_message, bool *ret_rules)
 {
-    struct load load = {.options = options, .generation = generation_new()};
+    struct qd_load load = {.options = options, .generation = generation_new()};
     int r;
 
     *ret_rules = false;

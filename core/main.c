@@ -19,6 +19,7 @@
 #include "qd/generation.h"
 #include "qd/log.h"
 #include "qd/notify.h"
+#include "qd/qubesdb.h"
 #include "qd/reload.h"
 #include "qd/run.h"
 #include "qd/server.h"
@@ -144,6 +145,8 @@ static void stop(struct qd_daemon *daemon)
     qd_server_close(daemon);
     qd_connections_close(daemon);
     qd_call_abandon_all(daemon);
+    qd_programs_close(daemon);
+    qd_qubesdb_close(daemon->qubesdb);
     qd_reload_close(daemon);
     qd_virt_close(daemon->virt, VIRT_GRACE_MS, on_virt_closed);
     qd_store_stop(daemon->store, on_store_stopped);
@@ -312,6 +315,8 @@ static int start(struct qd_daemon *daemon)
     if (r == 0)
         r = start_signals(daemon);
     if (r == 0)
+        r = qd_qubesdb_open(&daemon->loop, daemon->config.qubesdb_dir, &daemon->qubesdb);
+    if (r == 0)
         r = start_virt(daemon);
     if (r == 0)
         r = qd_reload_watch(daemon);
@@ -326,6 +331,7 @@ static int finish(struct qd_daemon *daemon, int r)
     qd_generation_unref(daemon->generation);
     qd_connections_free(daemon);
     qd_server_free(daemon);
+    qd_qubesdb_free(daemon->qubesdb);
     free(daemon->reload);
     qd_store_close(daemon->store);
     qd_model_free(daemon->model);

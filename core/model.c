@@ -17,6 +17,7 @@ struct qd_model {
     size_t qube_space;
     int64_t next_id;
     uint64_t version;
+    uint64_t epoch;
 };
 
 /* What a binary search looks for. */
@@ -193,6 +194,16 @@ void qd_model_free(struct qd_model *model)
 uint64_t qd_model_version(const struct qd_model *model)
 {
     return model->version;
+}
+
+uint64_t qd_model_epoch(const struct qd_model *model)
+{
+    return model->epoch;
+}
+
+void qd_model_next_epoch(struct qd_model *model)
+{
+    model->epoch++;
 }
 
 void qd_model_reserve_ids(struct qd_model *model, int64_t next)
@@ -654,9 +665,9 @@ static void undo_set(struct qd_model *model, struct qd_change *change)
     qd_value_ref(&change->old_value);
 }
 
-void qd_journal_undo(struct qd_model *model, struct qd_journal *journal)
+void qd_journal_undo_to(struct qd_model *model, struct qd_journal *journal, size_t count)
 {
-    for (size_t i = journal->count; i-- > 0;) {
+    for (size_t i = journal->count; i-- > count;) {
         struct qd_change *change = &journal->changes[i];
 
         if (change->op == QD_CHANGE_ADD) {
@@ -669,8 +680,14 @@ void qd_journal_undo(struct qd_model *model, struct qd_journal *journal)
         }
         change_release(model, change);
         model->version++;
+        model->epoch++;
     }
-    journal->count = 0;
+    journal->count = count;
+}
+
+void qd_journal_undo(struct qd_model *model, struct qd_journal *journal)
+{
+    qd_journal_undo_to(model, journal, 0);
 }
 
 void qd_journal_clear(struct qd_model *model, struct qd_journal *journal)

@@ -265,6 +265,8 @@ static void ask_hooks(lua_State *L, struct qd_question *question, int info)
     for (size_t i = 0; i < question->method->hook_count; i++) {
         const struct qd_hook *hook = &question->generation->hooks[question->method->hooks[i]];
 
+        if (question->visibility && hook->list_only)
+            continue;
         note_place(question, hook);
         lua_rawgeti(L, LUA_REGISTRYINDEX, hook->function);
         qd_push_object(L, question->source);
@@ -488,14 +490,14 @@ static int visible_body(lua_State *L)
 
 bool qd_permission_may_hide(const struct qd_generation *generation, bool bypass)
 {
-    return !bypass && generation->list_method->hook_count > 0;
+    return !bypass && generation->may_hide;
 }
 
 bool qd_permission_visible(lua_State *L, struct qd_object *source, bool bypass, struct qd_object *object)
 {
     struct qd_generation *generation = qd_generation_of(L);
     struct qd_question question = {
-        .generation = generation, .method = generation->list_method, .source = source};
+        .generation = generation, .method = generation->list_method, .source = source, .visibility = true};
     int top = lua_gettop(L);
     bool visible;
 

@@ -5,6 +5,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "qd/bind_core.h"
 #include "qd/call.h"
@@ -16,6 +17,7 @@
 #define SETTLE_MS 100 /* after the last change of a burst */
 #define SETTLE_MAX_MS 1000
 #define WATCHES_MAX 32
+#define POLICIES_MAX 4
 
 struct asker {
     struct asker *next;
@@ -23,8 +25,17 @@ struct asker {
     void *context;
 };
 
+/* A directory of the qrexec policy. It may come and go (and so may the one of its includes), so its parent is
+ * watched too. */
+struct policy {
+    uv_fs_event_t parent, directory, includes;
+    char path[512];
+};
+
 struct qd_reload {
     struct qd_daemon *daemon;
+    struct policy policies[POLICIES_MAX];
+    size_t policy_count;
     uv_fs_event_t watches[WATCHES_MAX];
     size_t watch_count;
     uv_timer_t settle;
@@ -44,7 +55,11 @@ static struct qd_load_options options_of(const struct qd_daemon *daemon, bool fi
 {
     return (struct qd_load_options){.scripts_dir = daemon->config.scripts_dir,
                                     .acl_dir = daemon->config.acl_dir,
-                                    .acl_may_be_absent = first};
+                                    .ext_dir = daemon->config.ext_dir,
+                                    .policy_dir = daemon->config.policy_dir,
+                                    .acl_may_be_absent = first,
+                                    .policy_may_fail = first,
+                                    .ext_may_fail = first};
 }
 
 /* The global `app`: it can't be there earlier, since a generation loads without the model. Protected. */
@@ -104,6 +119,7 @@ static void load(uv_work_t *work)
 }
 
 static void begin(struct qd_reload *reload);
+static void watch_policies(struct qd_reload *reload);
 
 static void tell(struct asker *askers, const char *error)
 {
@@ -158,6 +174,7 @@ static void begin(struct qd_reload *reload)
     reload->asked = NULL;
     reload->loading = true;
     reload->work.data = reload;
+    watch_policies(reload); /* before the files are read, so that no change is missed */
     qd_notify("RELOADING=1\nMONOTONIC_USEC=%llu", (unsigned long long)(uv_hrtime() / 1000));
     if (uv_queue_work(&reload->daemon->loop, &reload->work, load, loaded) < 0) {
         reload->loading = false;
@@ -192,21 +209,91 @@ static void settled(uv_timer_t *timer)
 }
 
 /* A burst is one reload: it waits for a pause, but not for ever. */
-static void changed(uv_fs_event_t *watch, const char *file, int events, int status)
+static void settle(struct qd_reload *reload)
 {
-    struct qd_reload *reload = watch->data;
     uint64_t now = uv_now(&reload->daemon->loop), wait = SETTLE_MS;
-    size_t size = file ? strlen(file) : 0;
 
-    (void)events;
-    if (status < 0 || (size && (size < 4 || strcmp(file + size - 4, ".lua") != 0)))
-        return;
     if (!reload->first_change_ms)
         reload->first_change_ms = now;
     if (now + wait > reload->first_change_ms + SETTLE_MAX_MS)
         wait =
             now < reload->first_change_ms + SETTLE_MAX_MS ? reload->first_change_ms + SETTLE_MAX_MS - now : 0;
     uv_timer_start(&reload->settle, settled, wait, 0);
+}
+
+static void changed(uv_fs_event_t *watch, const char *file, int events, int status)
+{
+    size_t size = file ? strlen(file) : 0;
+
+    (void)events;
+    if (status < 0 || (size && (size < 4 || strcmp(file + size - 4, ".lua") != 0)))
+        return;
+    settle(watch->data);
+}
+
+/* An included file may have any name. Names that begin with a dot are those of editors. */
+static void policy_changed(uv_fs_event_t *watch, const char *file, int events, int status)
+{
+    (void)events;
+    if (status >= 0 && !(file && file[0] == '.'))
+        settle(watch->data);
+}
+
+static void policy_parent_changed(uv_fs_event_t *watch, const char *file, int events, int status)
+{
+    const struct policy *policy =
+        (const struct policy *)((const char *)watch - offsetof(struct policy, parent));
+
+    (void)events;
+    if (status >= 0 && file && strcmp(file, strrchr(policy->path, '/') + 1) == 0)
+        settle(watch->data);
+}
+
+/* Watches what is there now; what is not there is not watched. */
+static void watch_policies(struct qd_reload *reload)
+{
+    for (size_t i = 0; i < reload->policy_count; i++) {
+        struct policy *policy = &reload->policies[i];
+        char path[520];
+
+        uv_fs_event_stop(&policy->parent);
+        uv_fs_event_stop(&policy->directory);
+        uv_fs_event_stop(&policy->includes);
+        snprintf(path, sizeof(path), "%.*s/", (int)(strrchr(policy->path, '/') - policy->path), policy->path);
+        uv_fs_event_start(&policy->parent, policy_parent_changed, path, 0);
+        uv_fs_event_start(&policy->directory, policy_changed, policy->path, 0);
+        snprintf(path, sizeof(path), "%s/include", policy->path);
+        uv_fs_event_start(&policy->includes, policy_changed, path, 0);
+    }
+}
+
+static void init_policy_watch(struct qd_reload *reload, uv_fs_event_t *handle)
+{
+    uv_fs_event_init(&reload->daemon->loop, handle); /* can't fail: it only fills the handle */
+    handle->data = reload;
+    reload->handles++;
+}
+
+/* The directories, with ':' between them. */
+static void add_policies(struct qd_reload *reload, const char *directories)
+{
+    for (const char *rest = directories; *rest && reload->policy_count < POLICIES_MAX;) {
+        struct policy *policy = &reload->policies[reload->policy_count];
+        size_t size = strcspn(rest, ":");
+
+        if (size && size < sizeof(policy->path) - 2) {
+            snprintf(policy->path, sizeof(policy->path), "%s%.*s", memchr(rest, '/', size) ? "" : "./",
+                     (int)size, rest);
+            for (size_t end = strlen(policy->path); end > 1 && policy->path[end - 1] == '/';)
+                policy->path[--end] = '\0';
+            init_policy_watch(reload, &policy->parent);
+            init_policy_watch(reload, &policy->directory);
+            init_policy_watch(reload, &policy->includes);
+            reload->policy_count++;
+        }
+        rest += size + (rest[size] == ':');
+    }
+    watch_policies(reload);
 }
 
 static void watch(struct qd_reload *reload, const char *path)
@@ -261,6 +348,9 @@ int qd_reload_watch(struct qd_daemon *daemon)
     daemon->reload = reload;
     watch_tree(reload, daemon->config.scripts_dir, 4);
     watch(reload, daemon->config.acl_dir);
+    if (access(daemon->config.ext_dir, F_OK) == 0) /* most sites have none */
+        watch(reload, daemon->config.ext_dir);
+    add_policies(reload, daemon->config.policy_dir);
     return 0;
 }
 
@@ -282,5 +372,10 @@ void qd_reload_close(struct qd_daemon *daemon)
     reload->asked = NULL;
     for (size_t i = 0; i < reload->watch_count; i++)
         uv_close((uv_handle_t *)&reload->watches[i], handle_closed);
+    for (size_t i = 0; i < reload->policy_count; i++) {
+        uv_close((uv_handle_t *)&reload->policies[i].parent, handle_closed);
+        uv_close((uv_handle_t *)&reload->policies[i].directory, handle_closed);
+        uv_close((uv_handle_t *)&reload->policies[i].includes, handle_closed);
+    }
     uv_close((uv_handle_t *)&reload->settle, handle_closed);
 }

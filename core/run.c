@@ -9,11 +9,14 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "qd/call.h"
+
 #define HOOK_STEP                                                                                            \
     100 /* instructions between two looks at the budget; one may be a C function that takes milliseconds */
 #define CLOCK_STEPS 256         /* of a pattern or of bytes made, from which on the clock is looked at too */
 #define LOAD_STEP 100000        /* and at the clock of a load */
 #define STEPS_PER_INSTRUCTION 4 /* of the pattern matcher */
+#define GUARDED_MAX 8           /* hooks of sites, one inside the other */
 #define ALARM_SECONDS 1         /* between two looks at the clock of a script that runs */
 
 /* The coroutine that runs a script now, for the alarm. A count hook would watch a script as well, but makes
@@ -216,6 +219,95 @@ uint64_t qd_budget_charge(lua_State *L, uint64_t used)
     else if (used >= CLOCK_STEPS && uv_hrtime() > budget->deadline_ns)
         condemn(budget, "too much time");
     return budget->killed ? 0 : (uint64_t)budget->instructions * STEPS_PER_INSTRUCTION;
+}
+
+/* Where the error comes from, as far as a file of ext.d is concerned. Metamethods of the error are not asked.
+ */
+static int describe_place(lua_State *L)
+{
+    lua_Debug frame;
+
+    memset(&frame, 0, sizeof(frame));
+    lua_settop(L, 1);
+    lua_createtable(L, 2, 0);
+    lua_insert(L, 1);
+    lua_rawseti(L, 1, 1);
+    for (int level = 0; lua_getstack(L, level, &frame); level++) {
+        lua_getinfo(L, "Sl", &frame);
+        if (strncmp(frame.source, "@ext.d/", 7) == 0) {
+            lua_pushfstring(L, "%s:%d", frame.source + 1, frame.currentline);
+            lua_rawseti(L, 1, 2);
+            break;
+        }
+    }
+    return 1;
+}
+
+/* After the hook, also when it has waited in between. `deadline` was that of whoever called, 0: the hook has
+ * waited, so that one begins anew. */
+static int end_guarded(lua_State *L, int status, uint64_t deadline)
+{
+    struct qd_generation *generation = qd_generation_of(L);
+
+    generation->script_deadline_ns = deadline ? deadline
+                                     : generation->unhurried
+                                         ? UINT64_MAX
+                                         : uv_hrtime() + QD_SCRIPT_MILLISECONDS * UINT64_C(1000000);
+    lua_sethook(L, NULL, 0, 0); /* the alarm's */
+    if (status == LUA_OK || status == LUA_YIELD) {
+        lua_pushboolean(L, 1);
+        return 1;
+    }
+    lua_pushboolean(L, 0);
+    if (lua_type(L, -2) != LUA_TTABLE) { /* no memory for a description */
+        lua_pushvalue(L, -2);
+        return 2;
+    }
+    lua_rawgeti(L, -2, 1);
+    lua_rawgeti(L, -3, 2);
+    return 3;
+}
+
+static int continue_guarded(lua_State *L, int status, lua_KContext context)
+{
+    (void)context;
+    return end_guarded(L, status, 0);
+}
+
+int qd_run_guarded(lua_State *L)
+{
+    struct qd_generation *generation = qd_generation_of(L);
+    struct qd_call *call = generation->daemon ? generation->daemon->running : NULL;
+    bool may_wait = lua_toboolean(L, 1);
+    uint64_t deadline = generation->script_deadline_ns, begin = uv_hrtime(), passed;
+    struct qd_savepoint savepoint;
+    int status;
+
+    luaL_checktype(L, 2, LUA_TFUNCTION);
+    if (generation->budget)
+        return luaL_error(L, "a rule fires no events"); /* and its watch must stay */
+    if (!call)
+        return luaL_error(L, "no call runs");
+    if (!may_wait && generation->guarded >= GUARDED_MAX) {
+        lua_pushboolean(L, 0);
+        lua_pushfstring(L, "hooks cause each other, more than %d deep", GUARDED_MAX);
+        return 2;
+    }
+    lua_pushcfunction(L, describe_place);
+    lua_replace(L, 1);
+    if (may_wait) {
+        status = lua_pcallk(L, lua_gettop(L) - 2, 0, 1, 0, continue_guarded);
+        return end_guarded(L, status, 0);
+    }
+    if (begin + QD_SITE_MILLISECONDS * UINT64_C(1000000) < deadline)
+        generation->script_deadline_ns = begin + QD_SITE_MILLISECONDS * UINT64_C(1000000);
+    qd_savepoint_begin(call, &savepoint);
+    generation->guarded++;
+    status = lua_pcall(L, lua_gettop(L) - 2, 0, 1);
+    generation->guarded--;
+    qd_savepoint_end(call, &savepoint, status == LUA_OK);
+    passed = uv_hrtime() - begin;
+    return end_guarded(L, status, deadline < UINT64_MAX - passed ? deadline + passed : deadline);
 }
 
 int qd_run_xpcall(lua_State *L)

@@ -4,7 +4,7 @@
 -- trace and way.
 
 package.path = './?.lua;' .. package.path
-local daemon = require('spec.support.daemon')
+local traces = require('spec.support.traces')
 
 local folder = arg[1]
 local list = arg[2] and { arg[2] } or { 'model-1', 'model-2', 'model-3', 'model-4', 'model-5', 'model-6' }
@@ -13,49 +13,12 @@ local list = arg[2] and { arg[2] } or { 'model-1', 'model-2', 'model-3', 'model-
 -- is another one from there on: it replays the trace up to that line, and the rest is compared on the scripts alone.
 local half_changed = { ['model-3'] = 851, ['model-5'] = 897 }
 
-local function make_kernels(directory)
-  local kernel = directory .. '/kernels/6.12.1'
-  os.execute(("mkdir -p '%s' && touch '%s/vmlinuz' '%s/initramfs' '%s/modules.img'"):format(kernel, kernel, kernel, kernel))
+local tap = traces.tap(2 * #list)
+for _, name in ipairs(list) do
+  if half_changed[name] then print(('# %s: up to line %d on the daemon'):format(name, half_changed[name])) end
+  tap.report(name .. ' on the daemon', traces.replay(folder, name, {}, half_changed[name]))
 end
-
-local function absolute(path)
-  local handle = io.popen(("realpath '%s'"):format(path))
-  local text = handle:read('l')
-  handle:close()
-  return text
+for _, name in ipairs(list) do
+  tap.report(name .. ' on the scripts', traces.run(("lua5.4 spec/support/replay_offline.lua --show 5 '%s/%s.jsonl'"):format(folder, name)))
 end
-
-print('1..' .. 2 * #list)
-local bad = 0
-
-local function report(number, title, good, output)
-  print(('%s %d %s'):format(good and 'ok' or 'not ok', number, title))
-  if good then return end
-  bad = bad + 1
-  print('# ' .. output:gsub('\n', '\n# '))
-end
-
-for i, name in ipairs(list) do
-  local directory = daemon.temporary_directory()
-  make_kernels(directory)
-  local d = daemon.start { directory = directory, uri = 'test://' .. absolute(folder) .. '/host.xml' }
-  local trace = ('%s/%s.jsonl'):format(folder, name)
-  if half_changed[name] then
-    local part = directory .. '/part.jsonl'
-    os.execute(("head -n %d '%s' > '%s'"):format(half_changed[name], trace, part))
-    trace = part
-    print(('# %s: up to line %d on the daemon'):format(name, half_changed[name]))
-  end
-  local command = ("python3 '%s/replay.py' '%s' '%s' --show 5 2>&1"):format(folder, d:socket(), trace)
-  local handle = io.popen(command)
-  local output = handle:read('a')
-  local good = handle:close()
-  local stopped, problem = pcall(d.stop, d)
-  report(i, name .. ' on the daemon', good and stopped, output .. (stopped and '' or tostring(problem)))
-end
-for i, name in ipairs(list) do
-  local handle = io.popen(("lua5.4 spec/support/replay_offline.lua --show 5 '%s/%s.jsonl' 2>&1"):format(folder, name))
-  local output = handle:read('a')
-  report(#list + i, name .. ' on the scripts', handle:close(), output)
-end
-os.exit(bad == 0 and 0 or 1)
+os.exit(tap.bad == 0 and 0 or 1)

@@ -35,7 +35,7 @@ function daemon.start(setup, name, acl)
   local began = process.now()
   self.process = process.spawn(setup.build .. '/qubesd', {
     '--socket-dir', self.directory, '--state-dir', self.directory, '--scripts-dir', setup.scripts,
-    '--acl-dir', acl or process.make_directory(setup.root .. '/acl'), '--libvirt-uri', setup.libvirt_uri,
+    '--acl-dir', acl or process.make_directory(setup.root .. '/acl'), '--policy-dir', setup.root .. '/policy.d', '--libvirt-uri', setup.libvirt_uri,
   }, { stdout = self.log, stderr = self.log })
   local ready = process.wait_until(function()
     return self.process.code or process.read_file(self.log):find('%f[%w]ready%f[%W]')

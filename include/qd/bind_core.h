@@ -13,12 +13,15 @@
 
 /* The global tables `core` and `none` of scripts; calls the …_open functions below. May raise. */
 void qd_bind_core_open(lua_State *L);
-void qd_bind_model_open(lua_State *L);     /* bind_model.c: into the table on the top */
-void qd_bind_wait_open(lua_State *L);      /* bind_wait.c */
-void qd_bind_object_open(lua_State *L);    /* bind_object.c */
-void qd_bind_xml_open(lua_State *L);       /* bind_xml.c */
-void qd_bind_untrusted_open(lua_State *L); /* bind_untrusted.c */
-void qd_bind_call_open(lua_State *L);      /* bind_call.c: metatables */
+void qd_bind_model_open(lua_State *L);            /* bind_model.c: into the table on the top */
+void qd_bind_wait_open(lua_State *L);             /* bind_wait.c */
+void qd_bind_object_open(lua_State *L);           /* bind_object.c */
+void qd_bind_xml_open(lua_State *L);              /* bind_xml.c */
+void qd_bind_run_open(lua_State *L);              /* bind_run.c */
+void qd_programs_close(struct qd_daemon *daemon); /* kills all programs; after the calls were abandoned */
+void qd_bind_qubesdb_open(lua_State *L);          /* bind_qubesdb.c */
+void qd_bind_untrusted_open(lua_State *L);        /* bind_untrusted.c */
+void qd_bind_call_open(lua_State *L);             /* bind_call.c: metatables */
 
 /* The daemon, or a Lua error while the generation loads. */
 struct qd_daemon *qd_check_daemon(lua_State *L);
@@ -42,7 +45,10 @@ struct qd_untrusted {
     const char *data;
     size_t size;
     struct qd_call *call; /* NULL when it has ended */
+    uint64_t serial;      /* instead of `call`: whose it is, when the bytes are in the userdata itself */
 };
+/* A copy of bytes that came from elsewhere than the payload, for the call of this serial number. */
+void qd_push_untrusted_bytes(lua_State *L, uint64_t serial, const void *data, size_t size);
 struct qd_untrusted *qd_push_untrusted(lua_State *L, struct qd_call *call);
 bool qd_is_untrusted(lua_State *L, int index);
 

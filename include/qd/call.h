@@ -36,6 +36,14 @@ void qd_task_start(struct qd_daemon *daemon, const char *name, int (*push)(lua_S
  * NULL without memory) says why. */
 int qd_task_run(struct qd_daemon *daemon, const char *name, int (*push)(lua_State *L, void *context),
                 void *context, char **ret_message);
+/* A place in a call to which it can be taken back: for a hook that fails and stops nobody else. The call may
+ * not wait in between. Savepoints nest; each is ended, with whether what came after it stays. */
+struct qd_savepoint {
+    size_t changes, spawned;
+    struct qd_outbox outbox;
+};
+void qd_savepoint_begin(struct qd_call *call, struct qd_savepoint *ret_savepoint);
+void qd_savepoint_end(struct qd_call *call, struct qd_savepoint *savepoint, bool stays);
 /* Resumes a call that waited, with `arguments` values on its thread. */
 void qd_call_resume(struct qd_call *call, int arguments);
 /* The client has left. Cancels the call if it is declared cancellable; otherwise it goes on without a client.

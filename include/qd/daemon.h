@@ -42,6 +42,7 @@
 #define QD_HOOK_MILLISECONDS 500          /* of one question */
 #define QD_SCRIPT_MILLISECONDS 5000       /* between two waits of a handler */
 #define QD_LOAD_MILLISECONDS 10000        /* for loading a generation */
+#define QD_SITE_MILLISECONDS 1000         /* for a hook of a site's extension, and for loading one */
 
 enum qd_socket { QD_SOCKET_ADMIN, QD_SOCKET_INTERNAL, QD_SOCKET_MISC, QD_SOCKET_CONSOLE, QD_SOCKET_COUNT };
 
@@ -50,6 +51,9 @@ struct qd_config {
     char *state_dir;
     char *scripts_dir;
     char *acl_dir;
+    char *ext_dir;
+    char *policy_dir;  /* directories of the qrexec policy, with ':' between them */
+    char *qubesdb_dir; /* where the sockets of QubesDB's daemons are */
     char *kernels_dir;
     char *libvirt_uri;
     char *group;    /* of the sockets; empty: the process's own */
@@ -79,7 +83,8 @@ struct qd_hook {
     char *pattern;
     char *file;
     int line;
-    int function; /* reference in the registry */
+    int function;   /* reference in the registry */
+    bool list_only; /* its filters decide what lists show, not what a source may know of */
 };
 
 /* What a question to the rules may use up. While one is set on the generation, the model is read-only and
@@ -105,12 +110,14 @@ struct qd_generation {
     size_t memory;
     struct qd_budget *budget;
     uint64_t script_deadline_ns;
+    unsigned guarded; /* hooks of sites that run, one inside the other */
     bool loading;
     bool unhurried;             /* nobody is served yet, so scripts may take their time */
     char *lock_reason;          /* the rules did not load at start: everything that asks is denied */
     struct qd_method **methods; /* sorted by name */
     size_t method_count;
     struct qd_method *list_method; /* admin.vm.List, which decides what a source may see */
+    bool may_hide;                 /* there is a hook that could hide something */
     struct qd_hook *hooks;
     size_t hook_count;
     int object_metatable, proxies, core_hooks, threads; /* references in the registry */
@@ -169,6 +176,7 @@ struct qd_call {
     size_t spawned_count;
     struct qd_told *told; /* who waits for the end of a task, see qd_task_run */
     uint64_t started_ns;
+    uint64_t serial; /* from 1; no two calls of a daemon have the same */
 };
 
 struct qd_subscriber {
@@ -206,8 +214,12 @@ struct qd_daemon {
     struct qd_lock *locks;
     struct qd_listener *listeners;
     struct qd_reload *reload;
+    struct qd_program *programs; /* bind_run.c */
+    unsigned program_count;
+    struct qd_qubesdb *qubesdb;
     uv_timer_t sweep, ready;
     struct qd_status status;
+    uint64_t calls_made;
     unsigned generations_made;
     bool stopping;
 };

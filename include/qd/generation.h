@@ -10,7 +10,11 @@
 struct qd_load_options {
     const char *scripts_dir;
     const char *acl_dir;
+    const char *ext_dir;    /* NULL: no extensions of the site */
+    const char *policy_dir; /* directories, with ':' between them; NULL: there is no qrexec policy */
     bool acl_may_be_absent; /* at start only */
+    bool ext_may_fail;      /* likewise: one that does not load is left out, and the log has why */
+    bool policy_may_fail; /* likewise: with a broken policy nothing is listed to qubes, and the log has why */
 };
 
 /* Loads and verifies everything. Any thread; touches nothing but files and the new state. On failure
@@ -41,6 +45,17 @@ void qd_bind_rules_push_environment(lua_State *L);
 int qd_bind_rules_on_permission(lua_State *L);
 int qd_bind_rules_deny(lua_State *L);
 void qd_hook_free(struct qd_hook *hook);
+/* policy_files.c: core.policy(), the files of the qrexec policy for scripts that load. */
+int qd_bind_policy(lua_State *L);
+
+/* load.c, for those: a file becomes part of what the digest is of. Where the state's load is, in the
+ * registry. */
+#define QD_LOAD "qd.load"
+#define QD_LOAD_FILE_MAX (1u << 20)
+struct qd_load;
+/* -E2BIG: too many files. */
+int qd_load_digest(struct qd_load *load, const char *shown, const char *text, size_t size);
+const struct qd_load_options *qd_load_options_of(const struct qd_load *load);
 
 /* Whether a pattern of event names, `*` and `?`, matches. Linear in the name for each `*`. */
 bool qd_event_matches(const char *pattern, const char *name);

@@ -103,6 +103,10 @@ void qd_model_free(struct qd_model *model);
 /* A number that grows with every change of any attribute, qube or power state: what is cached under it is
  * still true. */
 uint64_t qd_model_version(const struct qd_model *model);
+/* A number that grows with every change that is taken back, and whenever scripts say that subscribers have
+ * been told of a change: what is remembered from before is no longer good enough to judge events by. */
+uint64_t qd_model_epoch(const struct qd_model *model);
+void qd_model_next_epoch(struct qd_model *model);
 
 /* No new object gets an id below `next`: what the store says, which remembers also the ids of removed ones.
  */
@@ -163,6 +167,8 @@ bool qd_model_set_power(struct qd_model *model, struct qd_object *qube, enum qd_
 const char *qd_power_name(enum qd_power power);
 
 /* Journals. */
+void qd_journal_undo_to(struct qd_model *model, struct qd_journal *journal,
+                        size_t count); /* the same for what came after the first `count` changes */
 void qd_journal_undo(struct qd_model *model,
                      struct qd_journal *journal); /* takes all back, newest first, and clears */
 void qd_journal_clear(struct qd_model *model, struct qd_journal *journal); /* forgets, keeps the space */

@@ -15,6 +15,7 @@ struct qd_question {
     struct qd_object *dest;
     struct qd_slice arg;
     bool bypass;
+    bool visibility; /* what the source may know of: hooks for lists only are not asked */
     /* The answer, when it was no: */
     bool failed; /* a rule went wrong, so it is a no (law 4); otherwise a rule said deny */
     char reason[256];

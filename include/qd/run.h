@@ -31,6 +31,12 @@ uint64_t qd_budget_charge(lua_State *L, uint64_t used);
  * raises in, does not run, so that a handler which loops could not be stopped. */
 int qd_run_xpcall(lua_State *L);
 
+/* core.guarded(may_wait, function, …), for hooks of sites (scripts/lib/site.lua): true, or false, the error,
+ * and file:line of the innermost function of a file of ext.d. Without may_wait the function can't wait, and
+ * has QD_SITE_MILLISECONDS; what it has changed before it fails is taken back. With it, it has as long
+ * between two waits as any script. Its time is not counted as that of whoever called. */
+int qd_run_guarded(lua_State *L);
+
 /* The allocator of generations: counts, and refuses past the generation's or the hook's limit. */
 void *qd_run_allocate(void *context, void *block, size_t old_size, size_t new_size);
 

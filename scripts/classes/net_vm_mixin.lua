@@ -149,7 +149,7 @@ function methods:connected_qubes() return network.connected(self) end
 
 -- The addresses from which packets of clients may come.
 function methods:reload_connected_ips()
-  if not core.qubesdb or not self:is_running() then return end
+  if not qubesdb.is_there(self) then return end
   local ips, ips6 = {}, {}
   for _, qube in ipairs(network.connected(self)) do
     ips[#ips + 1] = qube.visible_ip

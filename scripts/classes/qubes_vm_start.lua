@@ -7,6 +7,7 @@ local exceptions = import('exceptions')
 local features = import('features')
 local hypervisors = import('hypervisors')
 local qubesdb = import('qubesdb')
+local qubesdb_entries = import('qubesdb_entries')
 local shutdown = import('shutdown')
 local states = import('domain_state')
 
@@ -74,6 +75,7 @@ local function boot(self, start_guid)
   self:fire('domain-spawn', { start_guid = start_guid })
   self:create_qubesdb_entries()
   self:fire('domain-pre-unpaused', nil, true)
+  qubesdb.sync(self) -- the system inside reads them as soon as it runs
   wake_up(self)
   self:fire('domain-start', { start_guid = start_guid })
 end
@@ -142,35 +144,10 @@ end
 -- QubesDB
 
 function methods:create_qubesdb_entries()
-  local entries = {
-    ['/name'] = self.name,
-    ['/type'] = self.klass,
-    ['/default-user'] = self:user(),
-    ['/qubes-vm-updateable'] = self.updateable and 'True' or 'False',
-    ['/qubes-vm-persistence'] = self.klass == 'DispVM' and 'none' or self.updateable and 'full' or 'rw-only',
-    ['/qubes-debug-mode'] = self.debug and '1' or '0',
-    ['/qubes-base-template'] = self.template and self.template.name or '',
-    ['/qubes-block-devices'] = '',
-    ['/qubes-usb-devices'] = '',
-  }
-  local function servers(prefix)
-    local primary, secondary = (self.dns or ''):match('^(%S+) (%S+)$')
-    entries['/qubes-' .. prefix .. 'primary-dns'], entries['/qubes-' .. prefix .. 'secondary-dns'] = primary, secondary
+  if qubesdb.is_there(self) then
+    local entries, gone = qubesdb_entries.of(self)
+    for path, value in pairs(entries) do qubesdb.write(self, path, value) end
+    for _, path in ipairs(gone) do qubesdb.remove(self, path) end
   end
-  if self.provides_network then
-    entries['/qubes-netvm-network'] = self.gateway -- only looked at for being there
-    entries['/qubes-netvm-gateway'] = self.gateway
-    entries['/qubes-netvm-gateway6'] = self.gateway6
-    entries['/qubes-netvm-netmask'] = self:netmask()
-    servers('netvm-')
-  end
-  if self.netvm then
-    entries['/qubes-mac'] = self.mac
-    entries['/qubes-ip'], entries['/qubes-ip6'] = self.visible_ip, self.visible_ip6
-    entries['/qubes-netmask'] = self.visible_netmask
-    entries['/qubes-gateway'], entries['/qubes-gateway6'] = self.visible_gateway, self.visible_gateway6
-    servers('')
-  end
-  for path, value in pairs(entries) do qubesdb.write(self, path, value) end
   self:fire('domain-qdb-create')
 end

@@ -1,6 +1,7 @@
 -- SPDX-License-Identifier: GPL-2.0-or-later
 -- Registers the features service.NAME: services that a qube runs, or doesn't.
 
+local base64 = import('base64')
 local qubesdb = import('qubesdb')
 local raise = import('exceptions').raise
 local requests = import('requests')
@@ -24,7 +25,19 @@ on('domain-feature-pre-set:*', function(_, _, info)
   if #service > NAME_MAX and not is_program(service) then raise('QubesValueError', 'the name of a service is too long') end
 end)
 
+-- The name of such a program may be longer than a path of QubesDB, so it stands there under its hash.
+local function export_program(qube, program, value)
+  if not qubesdb.is_there(qube) then return end
+  local path = '/hash-app-dispvm/' .. base64(core.sha256(program)):gsub('=', ''):gsub('%+', '-'):gsub('/', '_')
+  if value and value ~= '' then
+    qubesdb.write(qube, path, program)
+  else
+    qubesdb.remove(qube, path)
+  end
+end
+
 local function export(qube, service, value)
+  if is_program(service) then export_program(qube, service:sub(12), value) end
   if #service <= NAME_MAX then qubesdb.write(qube, '/qubes-service/' .. service, value ~= '' and '1' or '0') end
 end
 
@@ -41,7 +54,9 @@ end)
 
 on('domain-feature-delete:*', function(qube, _, info)
   local service = service_of(info.feature)
-  if service and info.feature ~= MEMORY then qubesdb.remove(qube, '/qubes-service/' .. service) end
+  if not service or info.feature == MEMORY then return end
+  if is_program(service) then export_program(qube, service:sub(12), nil) end
+  if #service <= NAME_MAX then qubesdb.remove(qube, '/qubes-service/' .. service) end
 end)
 
 on('domain-load', function(qube)

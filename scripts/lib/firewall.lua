@@ -286,7 +286,7 @@ local OTHER_FAMILY = { [4] = 'dst6', [6] = 'dst4' }
 
 -- Tells the qube that provides network the rules of a client.
 function firewall.announce(provider, client)
-  if not core.qubesdb or not provider:is_running() then return end
+  if not qubesdb.is_there(provider) then return end
   for family, address in pairs { [4] = client.ip, [6] = client.ip6 } do
     local base = '/qubes-firewall/' .. address
     qubesdb.remove(provider, base .. '/')

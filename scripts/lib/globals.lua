@@ -10,5 +10,6 @@ on_app = classes.on_app
 raise = exceptions.raise
 
 import('object')
+import('site')
 
 return true

@@ -14,7 +14,8 @@ local function run(args) return writers.run(PROGRAM, args, { env = { 'ASAN_OPTIO
 
 local function arguments(directory, changes)
   local options = {
-    ['socket-dir'] = directory, ['state-dir'] = directory, ['acl-dir'] = directory, ['scripts-dir'] = 'scripts', ['libvirt-uri'] = 'test:///default',
+    ['socket-dir'] = directory, ['state-dir'] = directory, ['acl-dir'] = directory, ['policy-dir'] = directory .. '/policy.d',
+    ['scripts-dir'] = 'scripts', ['libvirt-uri'] = 'test:///default',
   }
   for name, value in pairs(changes or {}) do options[name] = value end
   local args = {}

@@ -61,8 +61,8 @@ local function copy_scripts(directory, files)
   return directory .. '/scripts'
 end
 
--- Starts a daemon and waits until it is ready. Options: `acl` (file name → text), `scripts` (a directory), `extra_scripts` (path → text: a copy of
--- scripts/ with these files), `directory` (an existing one: a restart), `binary`, `uri`, `args`, `env` (NAME → value), `wait` (false: do not wait
+-- Starts a daemon and waits until it is ready. Options: `acl`, `ext` and `policy` (file name → text), `scripts` (a directory), `extra_scripts` (path → text:
+-- a copy of scripts/ with these files), `directory` (an existing one: a restart), `binary`, `uri`, `args`, `env` (NAME → value), `wait` (false: do not wait
 -- for it).
 function M.start(options)
   options = options or {}
@@ -71,7 +71,14 @@ function M.start(options)
   uv.fs_mkdir(self.acl_dir, 448)
   for name, text in pairs(options.acl or {}) do write_file(self.acl_dir .. '/' .. name, text) end
   local scripts = options.extra_scripts and copy_scripts(directory, options.extra_scripts) or options.scripts or 'scripts'
+  uv.fs_mkdir(directory .. '/ext', 448)
+  for name, text in pairs(options.ext or {}) do write_file(directory .. '/ext/' .. name, text) end
+  -- Without `policy` the directory does not exist: then there is no qrexec, and rules alone decide.
+  local policy_dir = directory .. '/policy.d'
+  if options.policy then uv.fs_mkdir(policy_dir, 448) end
+  for name, text in pairs(options.policy or {}) do write_file(policy_dir .. '/' .. name, text) end
   local args = {
+    '--ext-dir', directory .. '/ext', '--policy-dir', policy_dir, '--qubesdb-dir', directory,
     '--socket-dir', directory, '--state-dir', directory, '--acl-dir', self.acl_dir, '--scripts-dir', scripts,
     '--libvirt-uri', options.uri or 'test:///default', '--kernels-dir', options.kernels or directory .. '/kernels',
   }

@@ -201,6 +201,8 @@ local function model_primitives(world)
 
   function core.label_value(name) return name end
   function core.version() return world.version end
+  function core.epoch() return world.version end
+  function core.next_epoch() end
 
   function core.format(qubes, template)
     local lines = {}
@@ -270,6 +272,7 @@ local function other_primitives(world, core)
   function core.in_rule() return false end
 
   function core.declarations() return world.methods end
+  function core.policy() return { directories = {} } end -- no qrexec
   function core.on_permission(pattern, hook) world.hooks[#world.hooks + 1] = { pattern = pattern, hook = hook } end
   function core.set_object_metatable(index, newindex, to_string)
     world.metatable.__index, world.metatable.__newindex, world.metatable.__tostring = index, newindex, to_string

@@ -37,7 +37,7 @@ exec "$QD_PROGRAM" "$@"
 M.ACTIVATE = [[
 #!/usr/bin/env python3
 import os, socket, sys
-directory, descriptor = sys.argv[2], 3
+directory, descriptor = sys.argv[sys.argv.index('--socket-dir') + 1], 3
 for name in os.environ['QD_LISTEN'].split():
     each = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
     each.bind(directory + '/' + name)

@@ -1,19 +1,16 @@
 -- SPDX-License-Identifier: GPL-2.0-or-later
 -- Registers qubes.FeaturesRequest and the older qubes.NotifyTools: a qube says what is installed in it. What comes of it is up to the extensions.
 
+local qubesdb = import('qubesdb')
+
 local REQUESTS, TOOLS = '/features-request/', '/qubes-tools/'
 local LETTERS = 'abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789'
 
--- The entries of the caller's QubesDB below `prefix`, by the rest of their paths; values have only the bytes of `allowed`.
-local function requested(call, prefix, allowed)
-  if not core.qubesdb_list then
-    raise('QubesException', 'there is no QubesDB here')
-  end
-  local features = {}
-  for path, untrusted_value in pairs(core.qubesdb_list(call.src, prefix)) do
-    features[path:sub(#prefix + 1)] = untrusted_value:matches_ascii(allowed)
-  end
-  return features
+-- The entries of the caller's QubesDB below `prefix`, path → untrusted value.
+local function entries_of(call, prefix)
+  local entries, why = qubesdb.list(call.src, prefix)
+  if not entries then raise('QubesException', 'the entries of the qube can not be read: ' .. why) end
+  return entries
 end
 
 method('qubes.FeaturesRequest', {
@@ -21,21 +18,25 @@ method('qubes.FeaturesRequest', {
   info = { features = 'what the qube asks for: name → value' },
   doc = 'Takes the requests that the calling qube has written to /features-request/ in its QubesDB, and hands them to the extensions.',
 }, function(call)
-  local features = requested(call, REQUESTS, LETTERS .. '-.,_= ')
+  local features = {}
+  for path, untrusted_value in pairs(entries_of(call, REQUESTS)) do
+    features[path:sub(#REQUESTS + 1)] = untrusted_value:matches_ascii(LETTERS .. '-.,_= ')
+  end
   call:permission { features = features }
   call.src:fire('features-request', { untrusted_features = features })
 end)
 
-local expected = { 'qrexec', 'gui', 'gui-emulated', 'default-user', 'os' }
+local EXPECTED = { 'qrexec', 'gui', 'gui-emulated', 'default-user', 'os' }
 
 method('qubes.NotifyTools', {
   dest = 'adminvm', arg = 'none', payload = 'none', scope = 'none', write = true,
   info = { features = 'what the qube asks for: name → value' },
   doc = 'The same for the tools of Windows qubes, which write to /qubes-tools/.',
 }, function(call)
-  local written, features = requested(call, TOOLS, LETTERS), {}
-  for _, name in ipairs(expected) do
-    if written[name] ~= '' then features[name] = written[name] end
+  local features, entries = {}, entries_of(call, TOOLS)
+  for _, name in ipairs(EXPECTED) do
+    local untrusted_value = entries[TOOLS .. name]
+    if untrusted_value and not untrusted_value:empty() then features[name] = untrusted_value:matches_ascii(LETTERS) end
   end
   call:permission { features = features }
   call.src:fire('features-request', { untrusted_features = features })
