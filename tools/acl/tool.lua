@@ -1,0 +1,183 @@
+-- SPDX-License-Identifier: GPL-2.0-or-later
+-- What the commands of qubesd-acl share: options, a call of a daemon, and a daemon of their own to ask without touching the one that serves.
+
+local uv = require 'luv'
+
+local tool = { OK = 0, FOUND = 1, USAGE = 2, FAILED = 3 } -- exit statuses; FOUND: what was asked for is not as it should be
+
+local CONSOLE = 'qubesd.console.sock'
+local START_SECONDS, CALL_SECONDS = 30, 30
+
+-- Ends a command with an error of the user's (`tool.USAGE`) or of the system's (`tool.FAILED`). main() prints it.
+function tool.fail(status, format, ...)
+  error(setmetatable({ status = status, message = format:format(...) }, { __tostring = function(e) return e.message end }), 0)
+end
+
+-- Runs a command, { help = text, run = function(arguments) … return status end }, and exits.
+function tool.main(command, arguments)
+  for _, argument in ipairs(arguments) do
+    if argument == '--help' then
+      io.stdout:write(command.help)
+      os.exit(tool.OK)
+    end
+  end
+  local good, status = xpcall(command.run, function(problem)
+    return type(problem) == 'table' and problem or debug.traceback(problem, 2)
+  end, arguments)
+  tool.stop_daemons()
+  io.stdout:flush()
+  if good then os.exit(status or tool.OK, true) end
+  io.stderr:write('qubesd-acl: ', tostring(status), '\n')
+  os.exit(type(status) == 'table' and status.status or tool.FAILED, true)
+end
+
+-- Takes a command line apart. `spec` maps options to 'flag' or 'value' ('--json' → 'flag'); returns their values (by name without
+-- dashes) and the words that are no options. '--' ends the options.
+function tool.options(arguments, spec)
+  local options, words, index, only_words = {}, {}, 1, false
+  while index <= #arguments do
+    local word = arguments[index]
+    local name, value = word:match('^(%-%-[^=]+)=(.*)$')
+    local kind = spec[name or word]
+    if only_words or word:sub(1, 2) ~= '--' then
+      words[#words + 1] = word
+    elseif word == '--' then
+      only_words = true
+    elseif not kind then
+      tool.fail(tool.USAGE, 'there is no option %s', name or word)
+    elseif kind == 'flag' then
+      if value then tool.fail(tool.USAGE, '%s takes no value', name) end
+      options[word:sub(3)] = true
+    else
+      if not name then
+        index = index + 1
+        name, value = word, arguments[index]
+      end
+      if not value then tool.fail(tool.USAGE, '%s wants a value', name) end
+      options[name:sub(3)] = value
+    end
+    index = index + 1
+  end
+  return options, words
+end
+
+-- Lets libuv run until the condition holds; false when it did not within the seconds.
+local function wait_for(condition, seconds)
+  local timer, late = uv.new_timer(), false
+  timer:start(math.floor(seconds * 1000), 0, function() late = true end)
+  while not condition() and not late do uv.run('once') end
+  timer:close()
+  return not late
+end
+tool.wait_for = wait_for
+
+-- One call of the daemon whose sockets are in `directory`. Answers the body, or nil, the exception's class and its message; a class
+-- of nil means that the connection was closed without an answer. `socket` is the console's when it is not given.
+function tool.call(directory, request)
+  local pipe, parts, ended, problem = uv.new_pipe(), {}, false, nil
+  local path = directory .. '/' .. (request.socket or CONSOLE)
+  pipe:connect(path, function(failure)
+    if failure then
+      problem, ended = failure, true
+      return
+    end
+    pipe:read_start(function(_, data)
+      if data then parts[#parts + 1] = data else ended = true end
+    end)
+    pipe:write(('%s+%s %s name %s\0%s'):format(request.method, request.arg or '', request.src or 'dom0', request.dest or 'dom0',
+      request.payload or ''))
+    pipe:shutdown()
+  end)
+  local finished = wait_for(function() return ended end, request.seconds or CALL_SECONDS)
+  pipe:close()
+  if problem then tool.fail(tool.FAILED, '%s: %s (does qubesd run, and are you root?)', path, problem) end
+  if not finished then tool.fail(tool.FAILED, '%s: no answer within %d seconds', path, request.seconds or CALL_SECONDS) end
+  local answer = table.concat(parts)
+  if answer:sub(1, 2) == '0\0' then return answer:sub(3) end
+  local class, message = answer:match('^2%z([^%z]*)%z[^%z]*%z([^%z]*)%z')
+  return nil, class, message
+end
+
+-- The same, for calls that must succeed.
+function tool.ask(directory, request)
+  local body, class, message = tool.call(directory, request)
+  if body then return body end
+  tool.fail(tool.FAILED, '%s: %s', request.method, class and class .. ': ' .. message or 'no answer')
+end
+
+-- ---- a daemon of one's own ----
+
+local running = {}
+
+-- The source tree, when the tool is called in one.
+local function tree()
+  return arg[0]:match('^(.*)/tools/[^/]*$') or (arg[0]:match('^tools/') and '.')
+end
+
+local function program()
+  local build = os.getenv('QD_BUILD_DIR') or (tree() and tree() .. '/build')
+  return build and uv.fs_stat(build .. '/qubesd') and build .. '/qubesd' or 'qubesd'
+end
+
+local function scripts_folder()
+  return tree() and uv.fs_stat(tree() .. '/scripts') and tree() .. '/scripts' or '/usr/share/qubesd/scripts'
+end
+
+-- Starts a daemon in a directory of its own, on libvirt's test driver, with the rules of `acl`. Options: `scripts`, `ext`, `policy`
+-- (directories; without them the packaged scripts, no extensions, no policy), `state` (an existing store's directory). Returns
+-- { directory =, log = … }; fails with the daemon's own words. main() stops it.
+function tool.start_daemon(options)
+  local directory = assert(uv.fs_mkdtemp((os.getenv('TMPDIR') or '/tmp') .. '/qubesd-acl.XXXXXX'))
+  local self = { directory = directory, log = '' }
+  local err = uv.new_pipe()
+  local pid
+  running[#running + 1] = self
+  self.process, pid = uv.spawn(program(), {
+    args = {
+      '--socket-dir', directory, '--state-dir', options.state or directory, '--acl-dir', options.acl,
+      '--scripts-dir', options.scripts or scripts_folder(), '--ext-dir', options.ext or directory .. '/ext.d',
+      '--policy-dir', options.policy or directory .. '/policy.d', '--qubesdb-dir', directory, '--kernels-dir', directory .. '/kernels',
+      '--libvirt-uri', 'test:///default', '--group', '',
+    },
+    stdio = { nil, nil, err },
+  }, function(code) self.ended = code end)
+  if not self.process then
+    err:close()
+    tool.fail(tool.FAILED, 'qubesd does not start: %s', pid)
+  end
+  self.pid = pid
+  err:read_start(function(_, data) if data then self.log = self.log .. data end end)
+  self.err = err
+  wait_for(function() return self.log:find(' ready: ', 1, true) or self.ended end, START_SECONDS)
+  if self.ended or not self.log:find(' ready: ', 1, true) then tool.fail(tool.FAILED, 'qubesd does not start:\n%s', self.log) end
+  return self
+end
+
+local function remove_tree(path)
+  local scan = uv.fs_scandir(path)
+  while scan do
+    local name, kind = uv.fs_scandir_next(scan)
+    if not name then break end
+    if kind == 'directory' then remove_tree(path .. '/' .. name) else uv.fs_unlink(path .. '/' .. name) end
+  end
+  uv.fs_rmdir(path)
+end
+tool.remove_tree = remove_tree
+
+function tool.stop_daemons()
+  for _, self in ipairs(running) do
+    if self.process then
+      if not self.ended then
+        uv.kill(self.pid, 'sigterm')
+        wait_for(function() return self.ended end, 10)
+      end
+      self.err:close()
+      self.process:close()
+    end
+    remove_tree(self.directory)
+  end
+  running = {}
+  uv.run('nowait')
+end
+
+return tool
