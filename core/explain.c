@@ -113,6 +113,8 @@ static void run(struct qd_daemon *daemon, struct qd_generation *generation, cons
     call->arg = request->arg;
     call->payload = request->payload;
     qd_call_start(call); /* never waits, so it is over when this returns */
+    if (dry->subject)
+        qd_permission_visible(generation->L, ends.source, false, dry->subject); /* notes it when not */
 }
 
 static int collect(lua_State *L)

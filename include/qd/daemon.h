@@ -56,8 +56,8 @@ struct qd_config {
     char *qubesdb_dir; /* where the sockets of QubesDB's daemons are */
     char *kernels_dir;
     char *libvirt_uri;
-    char *group;    /* of the sockets; empty: the process's own */
-    char *xml_file; /* of --import-xml and --export-xml */
+    char *group; /* of the sockets; empty: the process's own */
+    char *file;  /* of --import-xml, --export-xml, --copy-store */
     bool debug;
 };
 

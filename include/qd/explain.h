@@ -28,12 +28,14 @@ struct qd_dry {
     char reason[256];          /* of a denial or failure */
     char place[192];           /* the rule's file:line */
     const char *stopped;       /* why it did not run to its end; NULL: it did */
-    struct qd_object *subject; /* of an event that a subscription is judged by, or NULL */
+    struct qd_object *subject; /* whose visibility is asked too, and of an event for subscriptions, or NULL */
     const char *event;
     struct qd_trace trace;
 };
 
-/* core.explain(request[, subject, event]): the bytes of a request, as a client sends them; runs it dry.
+/* core.explain(request[, subject, event]): the bytes of a request, as a client sends them; runs it dry. Of
+ * the subject, a qube, it is found out besides whether the source may know of it, and whether a subscription
+ * that the request makes would get this event of it.
  * Returns a table: `verdict`, `class`, `message`, `body`, `problem`, `reason`, `place`, `stopped`, `method`,
  * `generation`, `digest` and what qd_trace_push describes. */
 int qd_bind_explain(lua_State *L);

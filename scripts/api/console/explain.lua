@@ -59,9 +59,9 @@ end
 method('console.Explain', {
   dest = 'adminvm', arg = 'none', payload = 'required', scope = 'none', read = true,
   doc = 'What would become of a call, as JSON; nothing is done. Payload: a JSON object of strings: source, method, perhaps dest, arg, payload or '
-    .. 'payload_hex, and for admin.Events subject and event, one event to be judged. Answer: verdict (permitted, denied, failed, exception, closed, '
-    .. 'undecided), class and message of the exception, body, place and reason of the rule that decided, the questions with each rule asked and each item filtered, '
-    .. 'hidden qubes and who hides them, generation, digest.',
+    .. 'payload_hex, and subject and event: a qube that is judged too, with one event of it for admin.Events. Answer: verdict (permitted, denied, '
+    .. 'failed, exception, closed, undecided), class and message of the exception, body, place and reason of the rule that decided, the questions '
+    .. 'with each rule asked and each item filtered, hidden qubes and who hides them, generation, digest.',
 }, function(call, untrusted_payload)
   local request = parse(call, untrusted_payload:utf8())
   local bytes = bytes_of(call, request)
