@@ -328,6 +328,7 @@ static int finish(struct qd_daemon *daemon, int r)
 {
     if (r == 0 && daemon->virt)
         r = qd_transfer_last(daemon);
+    qd_generation_unref(daemon->previous);
     qd_generation_unref(daemon->generation);
     qd_connections_free(daemon);
     qd_server_free(daemon);

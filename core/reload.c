@@ -5,6 +5,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "qd/bind_core.h"
@@ -38,7 +39,8 @@ struct qd_reload {
     size_t policy_count;
     uv_fs_event_t watches[WATCHES_MAX];
     size_t watch_count;
-    uv_timer_t settle;
+    uv_timer_t settle, back;
+    struct asker *backers; /* who asked to go back */
     uint64_t first_change_ms;
     uv_work_t work;
     bool loading;
@@ -79,9 +81,23 @@ static void adopt(struct qd_daemon *daemon, struct qd_generation *generation)
     if (qd_run_protected(generation->L, 0, 0) != LUA_OK)
         lua_pop(generation->L, 1);
     generation->number = ++daemon->generations_made;
+    generation->since = (int64_t)time(NULL);
     daemon->generation = generation;
     qd_log(QD_LOG_NOTICE, "generation %u serves: %zu methods, %zu rules, digest %s", generation->number,
            generation->method_count, generation->hook_count, generation->digest);
+}
+
+/* The one that served until now is kept, to go back to: one, not more. One without rules, in which everything
+ * is denied, is nothing to go back to. */
+static void keep(struct qd_daemon *daemon, struct qd_generation *old)
+{
+    struct qd_generation *older = daemon->previous;
+
+    daemon->previous = old->lock_reason ? NULL : old;
+    if (old->lock_reason)
+        qd_generation_unref(old);
+    if (older)
+        qd_generation_unref(older);
 }
 
 int qd_reload_first(struct qd_daemon *daemon)
@@ -158,7 +174,7 @@ static void loaded(uv_work_t *work, int status)
         adopt(daemon, reload->generation);
         qd_notify("READY=1\nSTATUS=Generation %u", daemon->generation->number);
         qd_subscribers_ask_again(daemon);
-        qd_generation_unref(old);
+        keep(daemon, old);
         tell(served, NULL);
     }
     free(reload->message);
@@ -197,6 +213,44 @@ int qd_reload_request(struct qd_daemon *daemon, const char *why,
     if (!reload->loading)
         begin(reload);
     return 0;
+}
+
+static void go_back(uv_timer_t *timer)
+{
+    struct qd_reload *reload = timer->data;
+    struct qd_daemon *daemon = reload->daemon;
+    struct qd_generation *old = daemon->generation;
+    struct asker *backers = reload->backers;
+
+    reload->backers = NULL;
+    if (!daemon->previous) {
+        tell(backers, "there is no generation before this one");
+        return;
+    }
+    daemon->generation = daemon->previous;
+    daemon->previous = old;
+    qd_log(QD_LOG_NOTICE,
+           "back to generation %u from %u, until files change or a reload is asked for: digest %s",
+           daemon->generation->number, old->number, daemon->generation->digest);
+    qd_notify("READY=1\nSTATUS=Generation %u", daemon->generation->number);
+    qd_subscribers_ask_again(daemon);
+    tell(backers, NULL);
+}
+
+int qd_reload_rollback(struct qd_daemon *daemon, void (*done)(void *context, const char *error),
+                       void *context)
+{
+    struct qd_reload *reload = daemon->reload;
+    struct asker *asker;
+
+    if (reload->backers)
+        return -EALREADY; /* two at once would cancel each other */
+    asker = calloc(1, sizeof(*asker));
+    if (!asker)
+        return -ENOMEM;
+    *asker = (struct asker){.done = done, .context = context};
+    reload->backers = asker;
+    return uv_timer_start(&reload->back, go_back, 0, 0);
 }
 
 static void settled(uv_timer_t *timer)
@@ -339,12 +393,10 @@ int qd_reload_watch(struct qd_daemon *daemon)
     if (!reload)
         return -ENOMEM;
     reload->daemon = daemon;
-    if (uv_timer_init(&daemon->loop, &reload->settle) < 0) {
-        free(reload);
-        return -ENOMEM;
-    }
-    reload->settle.data = reload;
-    reload->handles = 1;
+    uv_timer_init(&daemon->loop, &reload->settle); /* can't fail: they only fill the handles */
+    uv_timer_init(&daemon->loop, &reload->back);
+    reload->settle.data = reload->back.data = reload;
+    reload->handles = 2;
     daemon->reload = reload;
     watch_tree(reload, daemon->config.scripts_dir, 4);
     watch(reload, daemon->config.acl_dir);
@@ -369,7 +421,8 @@ void qd_reload_close(struct qd_daemon *daemon)
     if (!reload)
         return;
     tell(reload->asked, "the daemon stops");
-    reload->asked = NULL;
+    tell(reload->backers, "the daemon stops");
+    reload->asked = reload->backers = NULL;
     for (size_t i = 0; i < reload->watch_count; i++)
         uv_close((uv_handle_t *)&reload->watches[i], handle_closed);
     for (size_t i = 0; i < reload->policy_count; i++) {
@@ -378,4 +431,5 @@ void qd_reload_close(struct qd_daemon *daemon)
         uv_close((uv_handle_t *)&reload->policies[i].includes, handle_closed);
     }
     uv_close((uv_handle_t *)&reload->settle, handle_closed);
+    uv_close((uv_handle_t *)&reload->back, handle_closed);
 }

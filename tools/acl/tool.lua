@@ -105,6 +105,23 @@ function tool.ask(directory, request)
   tool.fail(tool.FAILED, '%s: %s', request.method, class and class .. ': ' .. message or 'no answer')
 end
 
+-- Prints rows of cells, indented, each column as wide as it needs; `right` is a set of columns to be aligned on their right.
+function tool.print_rows(rows, right)
+  local widths = {}
+  local function width(cell) return utf8.len(cell) or #cell end
+  for _, row in ipairs(rows) do
+    for i, cell in ipairs(row) do widths[i] = math.max(widths[i] or 0, width(cell)) end
+  end
+  for _, row in ipairs(rows) do
+    local cells = {}
+    for i, cell in ipairs(row) do
+      local space = (' '):rep(widths[i] - width(cell))
+      cells[i] = right and right[i] and space .. cell or cell .. space
+    end
+    print('  ' .. (table.concat(cells, '  '):gsub(' +$', '')))
+  end
+end
+
 -- ---- a daemon of one's own ----
 
 local running = {}
