@@ -178,7 +178,7 @@ describe('the rules\' status', function()
     local code, out = here('status')
     assert.are.equal(0, code)
     assert.truthy(out:match('^generation 2, digest %x+, since %d+%-%d+%-%d+ %d+:%d+:%d+, %d+ rules\nrollback leads to generation 1'))
-    assert.truthy(out:match('acl%.d/50%.lua:4 +1 +1 +0 +0 +[%d.]+ [µm]s +%d+%-%d+ %d+:%d+:%d+  admin%-permission:admin%.vm%.Start\n'), out)
+    assert.truthy(out:match('acl%.d/50%.lua:4 +1 +1 +0 +0 +[%d.]+ %S+s +%d+%-%d+ %d+:%d+:%d+  admin%-permission:admin%.vm%.Start\n'), out)
     assert.truthy(out:match('never asked:\n.*acl%.d/50%.lua:7 +admin%-permission:admin%.vm%.Kill\n'))
     local text
     code, text = here('status', '--json')

@@ -80,7 +80,8 @@ describe('explanation and daemon', function()
 
   local function explain(call)
     local body = d:ok('console.Explain', 'dom0', '', json.encode {
-      source = call.source, method = call.method, dest = call.dest, arg = call.arg, payload_hex = hex(call.payload),
+      source = call.source, method = call.method, dest = call.dest, arg = call.arg, payload_hex = call.payload and hex(call.payload),
+      subject = call.subject, event = call.event,
     }, CONSOLE)
     return json.decode(body)
   end
@@ -179,5 +180,52 @@ describe('explanation and daemon', function()
     for _, what in ipairs { 'permitted', 'denied', 'failed', 'exception', 'hidden', 'filtered' } do
       assert.is_true((seen[what] or 0) > DRAWS / 100, what .. ' was drawn too seldom')
     end
+  end)
+
+  -- Whether a subscriber is said to get the event.
+  local function is_said_to_get(told, subject)
+    for _, hidden in ipairs(told.hidden) do
+      if hidden.qube == subject then return false end
+    end
+    for _, question in ipairs(told.questions) do
+      for _, item in ipairs(question.items) do
+        if item.removed_by then return false end
+      end
+      for _, rule in ipairs(question.rules) do
+        if rule.said == 'failed' then return false end
+      end
+    end
+    return true
+  end
+
+  -- Explains an event of a tag and causes it; whether the stream of `source` agrees.
+  local function compare_event(stream, source, rules)
+    local subject = draw.pick(draw.NAMES)
+    local told = explain { source = source, method = 'admin.Events', dest = 'dom0', subject = subject, event = 'domain-tag-add:probe' }
+    if stream.ended then
+      assert.are_not.equal('permitted', told.verdict, rules)
+      return
+    end
+    assert.are.equal('permitted', told.verdict, rules)
+    stream:take(0.005)
+    assert.are.equal('ok', as_root('admin.vm.tag.Set', subject, 'probe').kind)
+    local got = false
+    for _, event in ipairs(stream:take(0.01)) do got = got or event.name == 'domain-tag-add:probe' end
+    as_root('admin.vm.tag.Remove', subject, 'probe')
+    seen[got] = (seen[got] or 0) + 1
+    assert.are.equal(is_said_to_get(told, subject), got, ('%s -> %s (QD_SEED=%d) %s\n%s'):format(subject, source, SEED, json.encode(told), rules))
+  end
+
+  it('agree on events', function()
+    for _ = 1, DRAWS / 200 do
+      renew_estate()
+      local rules = draw.rules(methods)
+      d:set_rule('50.lua', rules)
+      local source = draw.pick(draw.NAMES)
+      local stream = d:subscribe(source)
+      for _ = 1, 8 do compare_event(stream, source, rules) end
+      stream:close()
+    end
+    assert.is_true((seen[true] or 0) > 0 and (seen[false] or 0) > 0)
   end)
 end)
