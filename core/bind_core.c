@@ -16,6 +16,7 @@
 #include <unistd.h>
 
 #include "qd/call.h"
+#include "qd/explain.h"
 #include "qd/generation.h"
 #include "qd/log.h"
 #include "qd/permission.h"
@@ -341,6 +342,7 @@ void qd_bind_core_open(lua_State *L)
         {"sha256", sha256},
         {"host", host},
         {"cached", cached},
+        {"explain", qd_bind_explain},
         {"spawn", spawn},
         {"status", status},
         {"serves", serves},
