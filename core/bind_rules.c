@@ -11,6 +11,7 @@
 #include "qd/bind_core.h"
 #include "qd/bind_string.h"
 #include "qd/generation.h"
+#include "qd/limit.h"
 #include "qd/permission.h"
 #include "qd/run.h"
 
@@ -194,6 +195,8 @@ void qd_bind_rules_push_environment(lua_State *L)
     lua_setfield(L, -2, "deny");
     lua_pushcfunction(L, qd_permission_filter_list);
     lua_setfield(L, -2, "filter_list");
+    lua_pushcfunction(L, qd_limit_bind);
+    lua_setfield(L, -2, "limit");
     lua_pushlightuserdata(L, QD_NONE_POINTER);
     lua_setfield(L, -2, "none");
 }

@@ -12,6 +12,7 @@
 #include "qd/call.h"
 #include "qd/connection.h"
 #include "qd/generation.h"
+#include "qd/limit.h"
 #include "qd/log.h"
 #include "qd/permission.h"
 #include "qd/validate.h"
@@ -59,7 +60,7 @@ static void show(struct qd_slice slice, char ret_shown[static SHOWN_MAX])
 /* An answer that the core gives by itself. */
 struct refusal {
     const char *class_name;
-    char message[2 * SHOWN_MAX + 64];
+    char message[256];
 };
 
 static void refuse(struct refusal *refusal, const char *class_name, const char *text, struct qd_slice about)
@@ -137,13 +138,26 @@ static bool is_ascii(struct qd_slice slice)
     return true;
 }
 
+/* Whether the source keeps within its limits. Asked before anything is looked up that depends on the
+ * destination, so that a refusal tells nothing of it. The class is one that clients neither take for a lack
+ * of permission, which they pass over as if there were no value, nor let through their tools as a traceback,
+ * which PermissionDenied does. */
+static bool is_within_limits(struct qd_daemon *daemon, const struct qd_object *source, struct qd_slice method,
+                             bool bypass, struct refusal *refusal)
+{
+    if (bypass || qd_limit_take(daemon, source, method, refusal->message))
+        return true;
+    refusal->class_name = "QubesException";
+    return false;
+}
+
 /* Fills the call's ends. A destination that the source may not know of is none (law 1). */
 static bool find_ends(struct qd_daemon *daemon, const struct qd_request *request, bool bypass,
                       struct qd_object **ret_source, struct qd_object **ret_dest, struct refusal *refusal)
 {
     struct qd_object *source = find_qube(daemon, request->source, refusal), *dest;
 
-    if (!source)
+    if (!source || !is_within_limits(daemon, source, request->method, bypass, refusal))
         return false;
     dest = find_qube(daemon, request->dest, refusal);
     if (!dest)

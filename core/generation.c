@@ -6,6 +6,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "qd/limit.h"
+
 struct qd_generation *qd_generation_ref(struct qd_generation *generation)
 {
     generation->refs++;
@@ -24,6 +26,9 @@ void qd_generation_unref(struct qd_generation *generation)
     for (size_t i = 0; i < generation->hook_count; i++)
         qd_hook_free(&generation->hooks[i]);
     free(generation->hooks);
+    for (size_t i = 0; i < generation->limit_count; i++)
+        qd_limit_free(&generation->limits[i]);
+    free(generation->limits);
     free(generation->lock_reason);
     free(generation);
 }

@@ -17,6 +17,7 @@
 #include "qd/config.h"
 #include "qd/connection.h"
 #include "qd/generation.h"
+#include "qd/limit.h"
 #include "qd/log.h"
 #include "qd/notify.h"
 #include "qd/qubesdb.h"
@@ -168,6 +169,7 @@ static void sweep(uv_timer_t *timer)
     uint64_t limit_us;
 
     qd_connections_sweep(daemon);
+    qd_limit_sweep(daemon);
     if (sd_watchdog_enabled(0, &limit_us) > 0)
         qd_notify("WATCHDOG=1");
     if (daemon->stopping)
