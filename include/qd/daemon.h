@@ -122,6 +122,8 @@ struct qd_generation {
     size_t hook_count;
     struct qd_limit *limits; /* limit.c */
     size_t limit_count;
+    struct qd_grant *grants; /* grant.c */
+    size_t grant_count;
     int object_metatable, proxies, core_hooks, threads; /* references in the registry */
     const void *object_type, *call_type; /* the metatables, to tell such values apart by one comparison */
     size_t thread_count;
