@@ -22,7 +22,7 @@ stds.rule = {
     'assert', 'error', 'ipairs', 'next', 'pairs', 'pcall', 'select', 'tonumber', 'tostring', 'type', 'xpcall',
     math = { other_fields = true }, string = { other_fields = true }, utf8 = { other_fields = true },
     table = { fields = { 'concat', 'insert', 'pack', 'remove', 'sort', 'unpack' } },
-    'on', 'deny', 'filter_list', 'none',
+    'on', 'deny', 'filter_list', 'none', 'limit', 'grant', 'narrow',
   },
 }
 
