@@ -193,6 +193,12 @@ void qd_bind_rules_push_environment(lua_State *L)
     }
     for (int i = 0; library_names[i]; i++)
         copy_library(L, library_names[i], NULL);
+    lua_getfield(L, -1, "math"); /* no random numbers: rules answer the same whenever they are asked */
+    lua_pushnil(L);
+    lua_setfield(L, -2, "random");
+    lua_pushnil(L);
+    lua_setfield(L, -2, "randomseed");
+    lua_pop(L, 1);
     copy_library(L, "table", table_names);
     wrap_sort(L);
     lua_pushcfunction(L, qd_run_xpcall);

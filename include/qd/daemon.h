@@ -94,6 +94,7 @@ struct qd_hook {
     char *file;
     int line;
     int function;   /* reference in the registry */
+    bool matched;   /* some method has its event */
     bool list_only; /* its filters decide what lists show, not what a source may know of */
 };
 
