@@ -18,6 +18,7 @@
 #include "qd/call.h"
 #include "qd/explain.h"
 #include "qd/generation.h"
+#include "qd/limit.h"
 #include "qd/log.h"
 #include "qd/permission.h"
 #include "qd/run.h"
@@ -281,6 +282,9 @@ static int status(lua_State *L)
     lua_newtable(L);
     set_count(L, "calls", daemon->status.calls);
     set_count(L, "denied", daemon->status.denied);
+    set_count(L, "limited", daemon->status.limited);
+    qd_limit_push_status(L, daemon);
+    lua_setfield(L, -2, "limits");
     set_count(L, "failed", daemon->status.failed);
     set_count(L, "connections", daemon->status.connections);
     set_count(L, "subscribers", subscribers);

@@ -157,8 +157,10 @@ static int resolve_hooks(struct qd_generation *generation, struct qd_method *met
 
         for (size_t k = 0; k < spellings && !matches; k++)
             matches = qd_event_matches(generation->hooks[i].pattern, names[k]);
-        if (matches)
+        if (matches) {
             method->hooks[method->hook_count++] = i;
+            generation->hooks[i].matched = true;
+        }
     }
     shrunk = realloc(method->hooks, (method->hook_count + 1) * sizeof(*method->hooks));
     if (shrunk)

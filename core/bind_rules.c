@@ -11,6 +11,8 @@
 #include "qd/bind_core.h"
 #include "qd/bind_string.h"
 #include "qd/generation.h"
+#include "qd/grant.h"
+#include "qd/limit.h"
 #include "qd/permission.h"
 #include "qd/run.h"
 
@@ -41,35 +43,25 @@ static bool may_match(const char *pattern)
     return strncmp(pattern, "admin-permission:", 17) == 0 || strncmp(pattern, "mgmt-permission:", 16) == 0;
 }
 
-/* on(event, function) of rules, and of scripts as core.on_permission. */
-static int add_hook(lua_State *L, bool list_only)
+void qd_bind_rules_add_hook(lua_State *L, const char *pattern, bool list_only)
 {
     struct qd_generation *generation = qd_generation_of(L);
-    const char *pattern = luaL_checkstring(L, 1);
     struct qd_hook *grown, *hook;
     lua_Debug caller;
     int function;
 
-    luaL_checktype(L, 2, LUA_TFUNCTION);
-    if (!generation->loading)
-        return luaL_error(L, "on() is for the file itself, not for the functions in it");
-    if (strlen(pattern) > 150 || !may_match(pattern))
-        return luaL_error(
-            L, "on('%s'): a rule judges events named admin-permission:METHOD, with * and ? as wildcards",
-            pattern);
     if (generation->hook_count >= HOOKS_MAX)
-        return luaL_error(L, "more than %d rules", HOOKS_MAX);
+        luaL_error(L, "more than %d rules", HOOKS_MAX);
     memset(&caller, 0, sizeof(caller));
     if (lua_getstack(L, 1, &caller))
         lua_getinfo(L, "Sl", &caller);
-    lua_settop(L, 2);
     function = luaL_ref(L, LUA_REGISTRYINDEX);
 
     /* Nothing below raises but the last line. */
     if (generation->hook_count % 64 == 0) {
         grown = realloc(generation->hooks, (generation->hook_count + 64) * sizeof(*grown));
         if (!grown)
-            return luaL_error(L, "no memory");
+            luaL_error(L, "no memory");
         generation->hooks = grown;
     }
     hook = &generation->hooks[generation->hook_count];
@@ -80,10 +72,27 @@ static int add_hook(lua_State *L, bool list_only)
                              .list_only = list_only};
     if (hook->pattern && hook->file) {
         generation->hook_count++;
-        return 0;
+        return;
     }
     qd_hook_free(hook);
-    return luaL_error(L, "no memory");
+    luaL_error(L, "no memory");
+}
+
+/* on(event, function) of rules, and of scripts as core.on_permission. */
+static int add_hook(lua_State *L, bool list_only)
+{
+    const char *pattern = luaL_checkstring(L, 1);
+
+    luaL_checktype(L, 2, LUA_TFUNCTION);
+    if (!qd_generation_of(L)->loading)
+        return luaL_error(L, "on() is for the file itself, not for the functions in it");
+    if (strlen(pattern) > 150 || !may_match(pattern))
+        return luaL_error(
+            L, "on('%s'): a rule judges events named admin-permission:METHOD, with * and ? as wildcards",
+            pattern);
+    lua_settop(L, 2);
+    qd_bind_rules_add_hook(L, pattern, list_only);
+    return 0;
 }
 
 static int on(lua_State *L)
@@ -184,6 +193,12 @@ void qd_bind_rules_push_environment(lua_State *L)
     }
     for (int i = 0; library_names[i]; i++)
         copy_library(L, library_names[i], NULL);
+    lua_getfield(L, -1, "math"); /* no random numbers: rules answer the same whenever they are asked */
+    lua_pushnil(L);
+    lua_setfield(L, -2, "random");
+    lua_pushnil(L);
+    lua_setfield(L, -2, "randomseed");
+    lua_pop(L, 1);
     copy_library(L, "table", table_names);
     wrap_sort(L);
     lua_pushcfunction(L, qd_run_xpcall);
@@ -194,6 +209,10 @@ void qd_bind_rules_push_environment(lua_State *L)
     lua_setfield(L, -2, "deny");
     lua_pushcfunction(L, qd_permission_filter_list);
     lua_setfield(L, -2, "filter_list");
+    lua_pushcfunction(L, qd_grant_bind);
+    lua_setfield(L, -2, "grant");
+    lua_pushcfunction(L, qd_limit_bind);
+    lua_setfield(L, -2, "limit");
     lua_pushlightuserdata(L, QD_NONE_POINTER);
     lua_setfield(L, -2, "none");
 }

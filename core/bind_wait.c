@@ -178,7 +178,7 @@ static struct qd_call *check_waiter(lua_State *L)
     struct qd_daemon *daemon = qd_check_daemon(L);
 
     if (qd_generation_of(L)->budget)
-        luaL_error(L, "a rule may not wait");
+        luaL_error(L, "a rule can only look: it may not wait");
     if (!lua_isyieldable(L) || !daemon->running || daemon->running->thread != L)
         luaL_error(L, "nothing may wait here: core.spawn starts a task, which may");
     if (daemon->running->dry)

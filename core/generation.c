@@ -6,6 +6,9 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "qd/grant.h"
+#include "qd/limit.h"
+
 struct qd_generation *qd_generation_ref(struct qd_generation *generation)
 {
     generation->refs++;
@@ -24,6 +27,12 @@ void qd_generation_unref(struct qd_generation *generation)
     for (size_t i = 0; i < generation->hook_count; i++)
         qd_hook_free(&generation->hooks[i]);
     free(generation->hooks);
+    for (size_t i = 0; i < generation->limit_count; i++)
+        qd_limit_free(&generation->limits[i]);
+    free(generation->limits);
+    for (size_t i = 0; i < generation->grant_count; i++)
+        qd_grant_free(&generation->grants[i]);
+    free(generation->grants);
     free(generation->lock_reason);
     free(generation);
 }

@@ -410,6 +410,29 @@ static int load_extensions(struct qd_load *load)
     return load_folder(load, load->options->ext_dir, "ext.d", load_extension, 0);
 }
 
+/* A rule that no method has an event for would never be asked, most likely because of a misspelled name: what
+ * it was to refuse would be permitted. The scripts know which names are all right in spite of it. */
+static int check_rules(struct qd_load *load)
+{
+    lua_State *L = load->generation->L;
+    int r = 0;
+
+    for (size_t i = 0; r == 0 && i < load->generation->hook_count; i++) {
+        const struct qd_hook *hook = &load->generation->hooks[i];
+
+        if (hook->matched)
+            continue;
+        r = run_core_hook(load, "unmatched_rule", hook->pattern);
+        if (r == 0 && !lua_isnil(L, -1))
+            r = fail(load, "%s:%d: %s", hook->file, hook->line, lua_tostring(L, -1));
+        else if (r == 0)
+            qd_log(QD_LOG_NOTICE, "%s:%d: there is no %s yet, so this rule waits for it", hook->file,
+                   hook->line, hook->pattern);
+        lua_settop(L, 0);
+    }
+    return r;
+}
+
 static struct qd_generation *generation_new(void)
 {
     struct qd_generation *generation = calloc(1, sizeof(*generation));
@@ -446,6 +469,10 @@ static int load_all(struct qd_load *load, bool with_rules, bool *ret_rules)
     }
     if (r == 0)
         r = qd_method_resolve(load->generation, &load->message);
+    if (r == 0) {
+        r = check_rules(load);
+        *ret_rules = r < 0;
+    }
     lua_pushnil(L);
     lua_setfield(L, LUA_REGISTRYINDEX, QD_LOAD);
     lua_settop(L, 0);

@@ -17,6 +17,8 @@
 #include "qd/config.h"
 #include "qd/connection.h"
 #include "qd/generation.h"
+#include "qd/grant.h"
+#include "qd/limit.h"
 #include "qd/log.h"
 #include "qd/notify.h"
 #include "qd/qubesdb.h"
@@ -168,6 +170,9 @@ static void sweep(uv_timer_t *timer)
     uint64_t limit_us;
 
     qd_connections_sweep(daemon);
+    qd_limit_sweep(daemon);
+    if (!daemon->stopping)
+        qd_grant_tick(daemon);
     if (sd_watchdog_enabled(0, &limit_us) > 0)
         qd_notify("WATCHDOG=1");
     if (daemon->stopping)

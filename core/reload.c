@@ -11,6 +11,8 @@
 #include "qd/bind_core.h"
 #include "qd/call.h"
 #include "qd/generation.h"
+#include "qd/grant.h"
+#include "qd/limit.h"
 #include "qd/log.h"
 #include "qd/notify.h"
 #include "qd/run.h"
@@ -80,6 +82,8 @@ static void adopt(struct qd_daemon *daemon, struct qd_generation *generation)
     lua_pushcfunction(generation->L, set_app);
     if (qd_run_protected(generation->L, 0, 0) != LUA_OK)
         lua_pop(generation->L, 1);
+    qd_limit_adopt(generation, daemon->generation);
+    qd_grant_adopt(generation);
     generation->number = ++daemon->generations_made;
     generation->since = (int64_t)time(NULL);
     daemon->generation = generation;

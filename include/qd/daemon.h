@@ -94,6 +94,7 @@ struct qd_hook {
     char *file;
     int line;
     int function;   /* reference in the registry */
+    bool matched;   /* some method has its event */
     bool list_only; /* its filters decide what lists show, not what a source may know of */
 };
 
@@ -134,6 +135,10 @@ struct qd_generation {
     bool may_hide;                 /* there is a hook that could hide something */
     struct qd_hook *hooks;
     size_t hook_count;
+    struct qd_limit *limits; /* limit.c */
+    size_t limit_count;
+    struct qd_grant *grants; /* grant.c */
+    size_t grant_count;
     int object_metatable, proxies, core_hooks, threads; /* references in the registry */
     const void *object_type, *call_type; /* the metatables, to tell such values apart by one comparison */
     size_t thread_count;
@@ -207,7 +212,7 @@ struct qd_subscriber {
 };
 
 struct qd_status {
-    uint64_t calls, denied, failed;
+    uint64_t calls, denied, limited, failed;
     unsigned connections;
 };
 

@@ -46,6 +46,9 @@ void qd_method_free(struct qd_method *method);
 /* bind_rules.c: an environment for one rule file, pushed; `core.on_permission` for scripts. */
 void qd_bind_rules_push_environment(lua_State *L);
 int qd_bind_rules_on_permission(lua_State *L);
+/* Adds the function on the stack's top, which is taken, as a hook of the rule file that runs now. May raise.
+ */
+void qd_bind_rules_add_hook(lua_State *L, const char *pattern, bool list_only);
 int qd_bind_rules_deny(lua_State *L);
 void qd_hook_free(struct qd_hook *hook);
 /* policy_files.c: core.policy(), the files of the qrexec policy for scripts that load. */

@@ -10,6 +10,7 @@ on_app = classes.on_app
 raise = exceptions.raise
 
 import('object')
+import('api_names')
 import('site')
 
 return true
