@@ -29,6 +29,8 @@ static const struct setting settings[] = {
     {"kernels-dir", offsetof(struct qd_config, kernels_dir), NULL},
     {"libvirt-uri", offsetof(struct qd_config, libvirt_uri), "test:///default"},
     {"group", offsetof(struct qd_config, group), "qubes"},
+    {"audit-file", offsetof(struct qd_config, audit_file), ""},
+    {"audit-dom0", offsetof(struct qd_config, audit_dom0), "no"},
 };
 
 #define SETTING_COUNT (sizeof(settings) / sizeof(settings[0]))
@@ -114,6 +116,8 @@ static void help(void)
            "  --kernels-dir DIR   kernels of qubes (vm-kernels in the state directory)\n"
            "  --libvirt-uri URI   the hypervisor (test:///default)\n"
            "  --group NAME        the sockets' group (qubes)\n"
+           "  --audit-file FILE   a line of JSON for each decision about a call (none)\n"
+           "  --audit-dom0 yes    also for calls of dom0 itself (no)\n"
            "  --debug             log more, and show tracebacks to callers\n"
            "  --check-store       check the store, change nothing, and exit\n"
            "  --copy-store FILE   write the store as it is to a new file, and exit\n"

@@ -392,13 +392,52 @@ static int load_scripts(struct qd_load *load)
     return r;
 }
 
+/* What a set of files has registered from the hook `count` on is taken back. */
+static void drop_hooks(struct qd_generation *generation, size_t count)
+{
+    while (generation->hook_count > count) {
+        struct qd_hook *hook = &generation->hooks[--generation->hook_count];
+
+        luaL_unref(generation->L, LUA_REGISTRYINDEX, hook->function);
+        qd_hook_free(hook);
+    }
+}
+
+/* Shadow rules change nothing, so a mistake in one keeps nothing from loading: there are none then. */
+static void load_shadow(struct qd_load *load)
+{
+    struct qd_generation *generation = load->generation;
+    size_t count = generation->hook_count;
+    struct stat status;
+    char path[4096];
+    int r;
+
+    snprintf(path, sizeof(path), "%s/shadow", load->options->acl_dir);
+    if (stat(path, &status) < 0 && errno == ENOENT)
+        return;
+    generation->loading_shadow = true;
+    r = load_folder(load, path, "acl.d/shadow", load_rule, 0);
+    generation->loading_shadow = false;
+    if (r == 0)
+        return;
+    qd_log(QD_LOG_ERROR, "the shadow rules do not load, so there are none: %s",
+           load->message ? load->message : "no memory");
+    drop_hooks(generation, count);
+    free(load->message);
+    load->message = NULL;
+}
+
 static int load_rules(struct qd_load *load)
 {
     struct stat status;
+    int r;
 
     if (load->options->acl_may_be_absent && stat(load->options->acl_dir, &status) < 0 && errno == ENOENT)
         return 0;
-    return load_folder(load, load->options->acl_dir, "acl.d", load_rule, 0);
+    r = load_folder(load, load->options->acl_dir, "acl.d", load_rule, 0);
+    if (r == 0)
+        load_shadow(load);
+    return r;
 }
 
 static int load_extensions(struct qd_load *load)
@@ -423,7 +462,9 @@ static int check_rules(struct qd_load *load)
         if (hook->matched)
             continue;
         r = run_core_hook(load, "unmatched_rule", hook->pattern);
-        if (r == 0 && !lua_isnil(L, -1))
+        if (r == 0 && hook->shadow && !lua_isnil(L, -1))
+            qd_log(QD_LOG_ERROR, "%s:%d: %s", hook->file, hook->line, lua_tostring(L, -1));
+        else if (r == 0 && !lua_isnil(L, -1))
             r = fail(load, "%s:%d: %s", hook->file, hook->line, lua_tostring(L, -1));
         else if (r == 0)
             qd_log(QD_LOG_NOTICE, "%s:%d: there is no %s yet, so this rule waits for it", hook->file,

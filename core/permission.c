@@ -283,6 +283,18 @@ static enum qd_said collect_filters(lua_State *L, const struct qd_question *ques
     return said;
 }
 
+static size_t hook_count(const struct qd_question *question)
+{
+    return question->shadow ? question->method->shadow_count : question->method->hook_count;
+}
+
+static struct qd_hook *hook_at(const struct qd_question *question, size_t i)
+{
+    const size_t *hooks = question->shadow ? question->method->shadow_hooks : question->method->hooks;
+
+    return &question->generation->hooks[hooks[i]];
+}
+
 /* question, info -> array of filters, or nil */
 static void ask_hooks(lua_State *L, struct qd_question *question, int info)
 {
@@ -290,10 +302,10 @@ static void ask_hooks(lua_State *L, struct qd_question *question, int info)
 
     lua_newtable(L);
     qd_trace_begin(question);
-    for (size_t i = 0; i < question->method->hook_count; i++) {
-        struct qd_hook *hook = &question->generation->hooks[question->method->hooks[i]];
+    for (size_t i = 0; i < hook_count(question); i++) {
+        struct qd_hook *hook = hook_at(question, i);
 
-        if (question->visibility && hook->list_only)
+        if ((question->visibility && hook->list_only) || hook->disabled)
             continue;
         qd_trace_ask(question, hook);
         lua_rawgeti(L, LUA_REGISTRYINDEX, hook->function);
@@ -380,6 +392,8 @@ static int run_question(lua_State *L, struct qd_question *question, int argument
         snprintf(question->place, sizeof(question->place), "%.180s:%d", question->hook->file,
                  question->hook->line);
     question->failed = !budget.denied;
+    question->expected = budget.expected;
+    question->killed = budget.killed != NULL;
     snprintf(question->reason, sizeof(question->reason), "%s", budget.killed ? budget.killed : budget.reason);
     if (budget.killed)
         question->failed = true;
@@ -399,7 +413,7 @@ int qd_permission_ask(lua_State *L, struct qd_question *question, int info, int 
         snprintf(question->reason, sizeof(question->reason), "%s", generation->lock_reason);
         return -EACCES;
     }
-    if (question->bypass || question->method->hook_count == 0) {
+    if (question->bypass || hook_count(question) == 0) {
         if (list)
             lua_pushvalue(L, list);
         else
