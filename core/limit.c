@@ -266,7 +266,6 @@ void qd_limit_adopt(struct qd_generation *generation, struct qd_generation *befo
             book_free(limit->book);
             limit->book = before->limits[k].book;
             before->limits[k].book = NULL;
-            break; /* one for one: the generation before may serve again, and takes them back */
         }
     }
 }
