@@ -76,17 +76,24 @@ static int set_app(lua_State *L)
     return 0;
 }
 
+/* From now on calls begin in this generation. The limits' buckets and the grants' clocks go on in it, also
+ * when it has served before and others have served meanwhile. */
+static void enter_service(struct qd_daemon *daemon, struct qd_generation *generation)
+{
+    qd_limit_adopt(generation, daemon->generation);
+    qd_grant_adopt(generation);
+    daemon->generation = generation;
+}
+
 static void adopt(struct qd_daemon *daemon, struct qd_generation *generation)
 {
     generation->daemon = daemon;
     lua_pushcfunction(generation->L, set_app);
     if (qd_run_protected(generation->L, 0, 0) != LUA_OK)
         lua_pop(generation->L, 1);
-    qd_limit_adopt(generation, daemon->generation);
-    qd_grant_adopt(generation);
     generation->number = ++daemon->generations_made;
     generation->since = (int64_t)time(NULL);
-    daemon->generation = generation;
+    enter_service(daemon, generation);
     qd_log(QD_LOG_NOTICE, "generation %u serves: %zu methods, %zu rules, digest %s", generation->number,
            generation->method_count, generation->hook_count, generation->digest);
 }
@@ -231,7 +238,7 @@ static void go_back(uv_timer_t *timer)
         tell(backers, "there is no generation before this one");
         return;
     }
-    daemon->generation = daemon->previous;
+    enter_service(daemon, daemon->previous);
     daemon->previous = old;
     qd_log(QD_LOG_NOTICE,
            "back to generation %u from %u, until files change or a reload is asked for: digest %s",
