@@ -138,26 +138,13 @@ static bool is_ascii(struct qd_slice slice)
     return true;
 }
 
-/* Whether the source keeps within its limits. Asked before anything is looked up that depends on the
- * destination, so that a refusal tells nothing of it. The class is one that clients neither take for a lack
- * of permission, which they pass over as if there were no value, nor let through their tools as a traceback,
- * which PermissionDenied does. */
-static bool is_within_limits(struct qd_daemon *daemon, const struct qd_object *source, struct qd_slice method,
-                             bool bypass, struct refusal *refusal)
-{
-    if (bypass || qd_limit_take(daemon, source, method, refusal->message))
-        return true;
-    refusal->class_name = "QubesException";
-    return false;
-}
-
 /* Fills the call's ends. A destination that the source may not know of is none (law 1). */
 static bool find_ends(struct qd_daemon *daemon, const struct qd_request *request, bool bypass,
                       struct qd_object **ret_source, struct qd_object **ret_dest, struct refusal *refusal)
 {
     struct qd_object *source = find_qube(daemon, request->source, refusal), *dest;
 
-    if (!source || !is_within_limits(daemon, source, request->method, bypass, refusal))
+    if (!source)
         return false;
     dest = find_qube(daemon, request->dest, refusal);
     if (!dest)
@@ -192,6 +179,24 @@ static bool check(struct qd_daemon *daemon, struct qd_connection *connection,
            dest_is_met(method->dest, *ret_dest, refusal);
 }
 
+/* Whether the source keeps within its limits. Asked before anything is looked up that depends on the
+ * destination, so that a refusal tells nothing of it. The class is one that clients neither take for a lack
+ * of permission, which they pass over as if there were no value, nor let through their tools as a traceback,
+ * which PermissionDenied does. */
+static bool is_within_limits(struct qd_daemon *daemon, const struct qd_connection *connection,
+                             const struct qd_request *request, struct refusal *refusal)
+{
+    struct qd_object *source;
+
+    if (connection->socket == QD_SOCKET_CONSOLE || daemon->generation->limit_count == 0)
+        return true;
+    source = find_qube(daemon, request->source, refusal);
+    if (!source)
+        return false;
+    refusal->class_name = "QubesException";
+    return qd_limit_take(daemon, source, request->method, refusal->message);
+}
+
 void qd_dispatch(struct qd_connection *connection, char *request_bytes, size_t size)
 {
     struct qd_daemon *daemon = connection->daemon;
@@ -208,7 +213,8 @@ void qd_dispatch(struct qd_connection *connection, char *request_bytes, size_t s
         qd_connection_abort(connection);
         return;
     }
-    if (!check(daemon, connection, &request, &method, &source, &dest, &refusal)) {
+    if (!is_within_limits(daemon, connection, &request, &refusal) ||
+        !check(daemon, connection, &request, &method, &source, &dest, &refusal)) {
         qd_log(QD_LOG_DEBUG, "refused: %s: %s", refusal.class_name, refusal.message);
         qd_answer_exception(daemon, connection, refusal.class_name, NULL, refusal.message);
         free(request_bytes);
