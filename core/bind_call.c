@@ -10,6 +10,7 @@
 #include "qd/bind_core.h"
 #include "qd/call.h"
 #include "qd/connection.h"
+#include "qd/explain.h"
 #include "qd/generation.h"
 #include "qd/log.h"
 #include "qd/permission.h"
@@ -73,9 +74,12 @@ static void log_refusal(const struct qd_call *call, const struct qd_question *qu
 }
 
 /* What the caller is told: the reason that a rule chose to give, and nothing of a rule that failed. */
-static int refuse(lua_State *L, const struct qd_call *call, const struct qd_question *question)
+static int refuse(lua_State *L, struct qd_call *call, const struct qd_question *question)
 {
-    log_refusal(call, question);
+    if (call->dry)
+        qd_dry_refused(call, question);
+    else
+        log_refusal(call, question);
     return qd_raise(L, "PermissionDenied", "%s",
                     question->failed || !question->reason[0] ? "the rules do not permit this call"
                                                              : question->reason);
@@ -104,14 +108,23 @@ static struct qd_call *ask(lua_State *L, int info, int list)
     return call;
 }
 
+/* What a method does with its permission isn't tried when it is only explained, unless it reads. */
+static void begin_acting(lua_State *L, struct qd_call *call)
+{
+    if (call->dry && !call->method->read_only)
+        qd_dry_stop(L, call, "what the method itself might refuse is not tried");
+}
+
 /* call:permission{ … } */
 static int permission(lua_State *L)
 {
+    struct qd_call *call;
+
     lua_settop(L, 2);
-    ask(L, 2, 0);
+    call = ask(L, 2, 0);
     if (!lua_isnil(L, -1))
-        return luaL_error(L, "%s is declared with filters, but asks without a list",
-                          check_call(L)->method->name);
+        return luaL_error(L, "%s is declared with filters, but asks without a list", call->method->name);
+    begin_acting(L, call);
     return 0;
 }
 
@@ -123,7 +136,7 @@ static int filter(lua_State *L)
         return luaL_typeerror(L, 2, "array or core.all_qubes()");
     if (!check_call(L)->method->filters)
         return luaL_error(L, "%s is not declared with filters", check_call(L)->method->name);
-    ask(L, 3, 2);
+    begin_acting(L, ask(L, 3, 2));
     return 1;
 }
 
@@ -281,6 +294,8 @@ static int subscribe(lua_State *L)
 
     lua_settop(L, 2);
     call = ask(L, 2, 0);
+    if (call->dry)
+        qd_dry_subscribe(L, call, -1);
     if (!call->connection)
         return 0;
     if (!lua_isnil(L, -1))

@@ -16,6 +16,7 @@
 #include <unistd.h>
 
 #include "qd/call.h"
+#include "qd/explain.h"
 #include "qd/generation.h"
 #include "qd/limit.h"
 #include "qd/log.h"
@@ -345,6 +346,7 @@ void qd_bind_core_open(lua_State *L)
         {"sha256", sha256},
         {"host", host},
         {"cached", cached},
+        {"explain", qd_bind_explain},
         {"spawn", spawn},
         {"status", status},
         {"serves", serves},

@@ -23,13 +23,18 @@ void qd_method_free(struct qd_method *method)
     free(method);
 }
 
-static enum qd_socket socket_of(const char *name)
+static bool begins_with(const char *name, size_t size, const char *prefix)
 {
-    if (strncmp(name, "internal.", 9) == 0)
+    return size >= strlen(prefix) && memcmp(name, prefix, strlen(prefix)) == 0;
+}
+
+enum qd_socket qd_method_socket(const char *name, size_t size)
+{
+    if (begins_with(name, size, "internal."))
         return QD_SOCKET_INTERNAL;
-    if (strncmp(name, "qubes.", 6) == 0)
+    if (begins_with(name, size, "qubes."))
         return QD_SOCKET_MISC;
-    return strncmp(name, "console.", 8) == 0 ? QD_SOCKET_CONSOLE : QD_SOCKET_ADMIN;
+    return begins_with(name, size, "console.") ? QD_SOCKET_CONSOLE : QD_SOCKET_ADMIN;
 }
 
 /* A field of the declaration that must be one of `words`; raises otherwise. */
@@ -74,6 +79,7 @@ static int declare(lua_State *L)
     static const char *const scopes[] = {"local", "global", "none", NULL};
     struct qd_generation *generation = qd_generation_of(L);
     const char *name = luaL_checkstring(L, 1), *filters;
+    bool reads, acts;
     struct qd_method **grown, *method, declared = {0};
 
     luaL_checktype(L, 2, LUA_TTABLE);
@@ -88,13 +94,16 @@ static int declare(lua_State *L)
         if (strcmp(generation->methods[i]->name, name) == 0)
             return luaL_error(L, "method %s is declared twice", name);
     }
-    declared.socket = socket_of(name);
+    declared.socket = qd_method_socket(name, strlen(name));
     declared.arg = (enum qd_need)field_word(L, "arg", needs);
     declared.payload = (enum qd_need)field_word(L, "payload", needs);
     declared.dest = (enum qd_dest)field_word(L, "dest", dests);
     field_word(L, "scope", scopes);
-    if (!field_boolean(L, "read") && !field_boolean(L, "write") && !field_boolean(L, "execute"))
+    reads = field_boolean(L, "read");
+    acts = field_boolean(L, "write") | field_boolean(L, "execute");
+    if (!reads && !acts)
         return luaL_error(L, "method %s: at least one of 'read', 'write', 'execute' must be true", name);
+    declared.read_only = !acts;
     declared.cancellable = field_boolean(L, "cancellable");
     field_string(L, "doc", true);
     filters = field_string(L, "filters", false);

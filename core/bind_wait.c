@@ -13,6 +13,7 @@
 
 #include "qd/bind_core.h"
 #include "qd/call.h"
+#include "qd/explain.h"
 #include "qd/log.h"
 #include "qd/reload.h"
 #include "qd/run.h"
@@ -180,6 +181,8 @@ static struct qd_call *check_waiter(lua_State *L)
         luaL_error(L, "a rule may not wait");
     if (!lua_isyieldable(L) || !daemon->running || daemon->running->thread != L)
         luaL_error(L, "nothing may wait here: core.spawn starts a task, which may");
+    if (daemon->running->dry)
+        qd_dry_stop(L, daemon->running, "it would wait");
     if (qd_commit_seal(daemon->running) < 0)
         luaL_error(L, "no memory");
     return daemon->running;

@@ -116,6 +116,7 @@ static void help(void)
            "  --group NAME        the sockets' group (qubes)\n"
            "  --debug             log more, and show tracebacks to callers\n"
            "  --check-store       check the store, change nothing, and exit\n"
+           "  --copy-store FILE   write the store as it is to a new file, and exit\n"
            "  --import-xml FILE   read a qubes.xml into the empty store, and exit\n"
            "  --export-xml FILE   write the store as a qubes.xml, and exit\n"
            "  --version, --help\n\n"
@@ -124,8 +125,8 @@ static void help(void)
 
 static int read_options(int argc, char **argv, struct qd_config *config, enum qd_action *ret_action)
 {
-    enum { SETTING = 256, DEBUG, CHECK, IMPORT, EXPORT, VERSION, HELP };
-    struct option options[SETTING_COUNT + 7] = {0};
+    enum { SETTING = 256, DEBUG, CHECK, COPY, IMPORT, EXPORT, VERSION, HELP };
+    struct option options[SETTING_COUNT + 8] = {0};
     int option, index;
 
     for (size_t i = 0; i < SETTING_COUNT; i++)
@@ -136,6 +137,7 @@ static int read_options(int argc, char **argv, struct qd_config *config, enum qd
     options[SETTING_COUNT + 3] = (struct option){"help", no_argument, NULL, HELP};
     options[SETTING_COUNT + 4] = (struct option){"import-xml", required_argument, NULL, IMPORT};
     options[SETTING_COUNT + 5] = (struct option){"export-xml", required_argument, NULL, EXPORT};
+    options[SETTING_COUNT + 6] = (struct option){"copy-store", required_argument, NULL, COPY};
     while ((option = getopt_long(argc, argv, "", options, &index)) != -1) {
         switch (option) {
         case SETTING:
@@ -150,11 +152,14 @@ static int read_options(int argc, char **argv, struct qd_config *config, enum qd
             break;
         case IMPORT:
         case EXPORT:
-            free(config->xml_file);
-            config->xml_file = strdup(optarg);
-            if (!config->xml_file)
+        case COPY:
+            free(config->file);
+            config->file = strdup(optarg);
+            if (!config->file)
                 return -ENOMEM;
-            *ret_action = option == IMPORT ? QD_ACTION_IMPORT_XML : QD_ACTION_EXPORT_XML;
+            *ret_action = option == IMPORT   ? QD_ACTION_IMPORT_XML
+                          : option == EXPORT ? QD_ACTION_EXPORT_XML
+                                             : QD_ACTION_COPY_STORE;
             break;
         case VERSION:
             printf("qubesd " QD_VERSION "\n");
@@ -197,7 +202,7 @@ int qd_config_read(int argc, char **argv, struct qd_config *config, enum qd_acti
 
 void qd_config_free(struct qd_config *config)
 {
-    free(config->xml_file);
+    free(config->file);
     for (size_t i = 0; i < SETTING_COUNT; i++)
         free(*field(config, &settings[i]));
 }

@@ -57,13 +57,8 @@ static void show(struct qd_slice slice, char ret_shown[static SHOWN_MAX])
     ret_shown[used] = '\0';
 }
 
-/* An answer that the core gives by itself. */
-struct refusal {
-    const char *class_name;
-    char message[256];
-};
-
-static void refuse(struct refusal *refusal, const char *class_name, const char *text, struct qd_slice about)
+static void refuse(struct qd_refusal *refusal, const char *class_name, const char *text,
+                   struct qd_slice about)
 {
     char shown[SHOWN_MAX];
 
@@ -73,7 +68,7 @@ static void refuse(struct refusal *refusal, const char *class_name, const char *
 }
 
 /* A qube by name or `uuid:…`. Source: the reference's decoding of both ends of a call. */
-static struct qd_object *find_qube(struct qd_daemon *daemon, struct qd_slice text, struct refusal *refusal)
+static struct qd_object *find_qube(struct qd_daemon *daemon, struct qd_slice text, struct qd_refusal *refusal)
 {
     struct qd_object *found;
     const char *reason = "";
@@ -102,7 +97,7 @@ static struct qd_object *find_qube(struct qd_daemon *daemon, struct qd_slice tex
     return found;
 }
 
-static bool need_is_met(enum qd_need need, size_t size, const char *what, struct refusal *refusal)
+static bool need_is_met(enum qd_need need, size_t size, const char *what, struct qd_refusal *refusal)
 {
     if (need == QD_NEED_REQUIRED && size == 0) {
         refusal->class_name = "ProtocolError";
@@ -117,7 +112,7 @@ static bool need_is_met(enum qd_need need, size_t size, const char *what, struct
     return true;
 }
 
-static bool dest_is_met(enum qd_dest wanted, const struct qd_object *dest, struct refusal *refusal)
+static bool dest_is_met(enum qd_dest wanted, const struct qd_object *dest, struct qd_refusal *refusal)
 {
     bool is_dom0 = dest->qid == 0;
 
@@ -140,7 +135,7 @@ static bool is_ascii(struct qd_slice slice)
 
 /* Fills the call's ends. A destination that the source may not know of is none (law 1). */
 static bool find_ends(struct qd_daemon *daemon, const struct qd_request *request, bool bypass,
-                      struct qd_object **ret_source, struct qd_object **ret_dest, struct refusal *refusal)
+                      struct qd_object **ret_source, struct qd_object **ret_dest, struct qd_refusal *refusal)
 {
     struct qd_object *source = find_qube(daemon, request->source, refusal), *dest;
 
@@ -158,25 +153,24 @@ static bool find_ends(struct qd_daemon *daemon, const struct qd_request *request
     return true;
 }
 
-static bool check(struct qd_daemon *daemon, struct qd_connection *connection,
-                  const struct qd_request *request, const struct qd_method **ret_method,
-                  struct qd_object **ret_source, struct qd_object **ret_dest, struct refusal *refusal)
+bool qd_dispatch_check(struct qd_daemon *daemon, enum qd_socket socket, const struct qd_request *request,
+                       struct qd_ends *ret_ends, struct qd_refusal *ret_refusal)
 {
-    const struct qd_method *method;
+    struct qd_ends ends;
 
-    if (!find_ends(daemon, request, connection->socket == QD_SOCKET_CONSOLE, ret_source, ret_dest, refusal))
+    if (!find_ends(daemon, request, socket == QD_SOCKET_CONSOLE, &ends.source, &ends.dest, ret_refusal))
         return false;
-    method = qd_generation_method(daemon->generation, connection->socket, request->method.data,
-                                  request->method.size);
-    if (!method || !is_ascii(request->arg)) {
-        refuse(refusal, "ProtocolError", method ? "the argument must be ASCII" : "no such method",
-               method ? request->arg : request->method);
+    ends.method =
+        qd_generation_method(daemon->generation, socket, request->method.data, request->method.size);
+    if (!ends.method || !is_ascii(request->arg)) {
+        refuse(ret_refusal, "ProtocolError", ends.method ? "the argument must be ASCII" : "no such method",
+               ends.method ? request->arg : request->method);
         return false;
     }
-    *ret_method = method;
-    return need_is_met(method->payload, request->payload.size, "payload", refusal) &&
-           need_is_met(method->arg, request->arg.size, "argument", refusal) &&
-           dest_is_met(method->dest, *ret_dest, refusal);
+    *ret_ends = ends;
+    return need_is_met(ends.method->payload, request->payload.size, "payload", ret_refusal) &&
+           need_is_met(ends.method->arg, request->arg.size, "argument", ret_refusal) &&
+           dest_is_met(ends.method->dest, ends.dest, ret_refusal);
 }
 
 /* Whether the source keeps within its limits. Asked before anything is looked up that depends on the
@@ -184,7 +178,7 @@ static bool check(struct qd_daemon *daemon, struct qd_connection *connection,
  * of permission, which they pass over as if there were no value, nor let through their tools as a traceback,
  * which PermissionDenied does. */
 static bool is_within_limits(struct qd_daemon *daemon, const struct qd_connection *connection,
-                             const struct qd_request *request, struct refusal *refusal)
+                             const struct qd_request *request, struct qd_refusal *refusal)
 {
     struct qd_object *source;
 
@@ -200,10 +194,9 @@ static bool is_within_limits(struct qd_daemon *daemon, const struct qd_connectio
 void qd_dispatch(struct qd_connection *connection, char *request_bytes, size_t size)
 {
     struct qd_daemon *daemon = connection->daemon;
-    const struct qd_method *method;
-    struct qd_object *source, *dest;
-    struct refusal refusal;
+    struct qd_refusal refusal;
     struct qd_request request;
+    struct qd_ends ends;
     struct qd_call *call;
 
     if (!request_bytes || qd_frame_parse(request_bytes, size, &request) < 0) {
@@ -214,13 +207,13 @@ void qd_dispatch(struct qd_connection *connection, char *request_bytes, size_t s
         return;
     }
     if (!is_within_limits(daemon, connection, &request, &refusal) ||
-        !check(daemon, connection, &request, &method, &source, &dest, &refusal)) {
+        !qd_dispatch_check(daemon, connection->socket, &request, &ends, &refusal)) {
         qd_log(QD_LOG_DEBUG, "refused: %s: %s", refusal.class_name, refusal.message);
         qd_answer_exception(daemon, connection, refusal.class_name, NULL, refusal.message);
         free(request_bytes);
         return;
     }
-    call = qd_call_new(daemon, daemon->generation, method);
+    call = qd_call_new(daemon, daemon->generation, ends.method);
     if (!call) {
         free(request_bytes);
         qd_connection_abort(connection);
@@ -228,14 +221,14 @@ void qd_dispatch(struct qd_connection *connection, char *request_bytes, size_t s
     }
     call->connection = connection;
     connection->call = call;
-    call->source = qd_object_ref(source);
-    call->dest = qd_object_ref(dest);
+    call->source = qd_object_ref(ends.source);
+    call->dest = qd_object_ref(ends.dest);
     call->arg = request.arg;
     call->payload = request.payload;
     call->request = request_bytes;
     call->bypass = connection->socket == QD_SOCKET_CONSOLE;
-    qd_log(QD_LOG_DEBUG, "%s+%.*s (%s -> %s), %zu bytes of payload", method->name, (int)call->arg.size,
-           call->arg.data, source->name->data, dest->name->data, call->payload.size);
+    qd_log(QD_LOG_DEBUG, "%s+%.*s (%s -> %s), %zu bytes of payload", ends.method->name, (int)call->arg.size,
+           call->arg.data, ends.source->name->data, ends.dest->name->data, call->payload.size);
     qd_call_start(call);
 }
 

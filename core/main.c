@@ -361,10 +361,23 @@ static int check_store(struct qd_daemon *daemon)
     return r;
 }
 
+static int copy_store(struct qd_daemon *daemon)
+{
+    char *path = store_path(&daemon->config), *message = NULL;
+    int r = path ? qd_store_copy(path, daemon->config.file, &message) : -ENOMEM;
+
+    if (r < 0)
+        fprintf(stderr, "qubesd: the store: %s\n", message ? message : strerror(-r));
+    free(message);
+    free(path);
+    qd_config_free(&daemon->config);
+    return r;
+}
+
 /* --import-xml and --export-xml: the store and the scripts, without sockets and libvirt. */
 static int transfer(struct qd_daemon *daemon, enum qd_action action)
 {
-    const char *path = daemon->config.xml_file;
+    const char *path = daemon->config.file;
     int r = uv_loop_init(&daemon->loop);
 
     daemon->model = qd_model_new();
@@ -408,6 +421,8 @@ int main(int argc, char **argv)
     }
     if (action == QD_ACTION_CHECK_STORE)
         return check_store(daemon) < 0 ? 1 : 0;
+    if (action == QD_ACTION_COPY_STORE)
+        return copy_store(daemon) < 0 ? 1 : 0;
     qd_log_open(daemon->config.debug);
     signal(SIGPIPE, SIG_IGN);
     raise_descriptor_limit();

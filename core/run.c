@@ -53,6 +53,8 @@ static void watch(lua_State *L, lua_Debug *activation)
     }
     if (budget->killed)
         kill_hook(L, budget, budget->killed);
+    if (budget->counts_each && ++budget->counted % HOOK_STEP != 0)
+        return;
     budget->instructions -= HOOK_STEP;
     if (budget->instructions < 0)
         kill_hook(L, budget, "too many instructions");
@@ -177,9 +179,15 @@ void qd_budget_begin(struct qd_generation *generation, lua_State *L, struct qd_b
         .instructions = QD_HOOK_INSTRUCTIONS + (int64_t)items * QD_HOOK_ITEM_INSTRUCTIONS,
         .deadline_ns = uv_hrtime() + QD_HOOK_MILLISECONDS * UINT64_C(1000000),
         .memory = generation->memory + QD_HOOK_MEMORY,
+        .counts_each = generation->trace != NULL,
     };
     generation->budget = budget;
-    lua_sethook(L, watch, LUA_MASKCOUNT, HOOK_STEP);
+    lua_sethook(L, watch, LUA_MASKCOUNT, budget->counts_each ? 1 : HOOK_STEP);
+}
+
+int64_t qd_budget_left(const struct qd_budget *budget)
+{
+    return budget->instructions - (int64_t)(budget->counted % HOOK_STEP);
 }
 
 void qd_budget_end(struct qd_generation *generation, lua_State *L)

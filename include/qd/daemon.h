@@ -56,8 +56,8 @@ struct qd_config {
     char *qubesdb_dir; /* where the sockets of QubesDB's daemons are */
     char *kernels_dir;
     char *libvirt_uri;
-    char *group;    /* of the sockets; empty: the process's own */
-    char *xml_file; /* of --import-xml and --export-xml */
+    char *group; /* of the sockets; empty: the process's own */
+    char *file;  /* of --import-xml, --export-xml, --copy-store */
     bool debug;
 };
 
@@ -73,13 +73,23 @@ struct qd_method {
     enum qd_need arg, payload;
     enum qd_dest dest;
     bool cancellable;
-    int handler;   /* reference in the registry */
-    size_t *hooks; /* indexes into the generation's */
+    bool read_only; /* declared to read, and nothing else */
+    int handler;    /* reference in the registry */
+    size_t *hooks;  /* indexes into the generation's */
     size_t hook_count;
+};
+
+/* What became of a hook's questions since its generation was loaded. Explanations (explain.h) don't count. */
+struct qd_hook_counters {
+    uint64_t calls, denials, failures;
+    uint64_t filtered; /* items and events that its filters removed */
+    uint64_t ns;       /* spent in it and in its filters */
+    uint64_t asked_ns; /* when it was asked last, uv_hrtime's clock; 0: never */
 };
 
 /* A hook on permission events. */
 struct qd_hook {
+    struct qd_hook_counters counters;
     char *pattern;
     char *file;
     int line;
@@ -98,7 +108,9 @@ struct qd_budget {
     const char *killed; /* why; a pcall can't unset it */
     bool denied;
     char reason[256];
-    char place[160]; /* file:line of the hook that decided */
+    char place[160];  /* file:line of the hook that decided */
+    bool counts_each; /* for a trace: every single instruction is counted, though judged as ever */
+    uint64_t counted;
 };
 
 struct qd_generation {
@@ -106,9 +118,11 @@ struct qd_generation {
     struct qd_daemon *daemon; /* NULL while it loads */
     unsigned refs;
     unsigned number;
+    int64_t since; /* when it served first, in seconds since 1970 */
     char digest[65];
     size_t memory;
     struct qd_budget *budget;
+    struct qd_trace *trace; /* what questions are written down in while a call is explained, else NULL */
     uint64_t script_deadline_ns;
     unsigned guarded; /* hooks of sites that run, one inside the other */
     bool loading;
@@ -178,6 +192,7 @@ struct qd_call {
     size_t answer_size;
     int *spawned; /* references: arrays of a function and its arguments */
     size_t spawned_count;
+    struct qd_dry *dry;   /* it is only explained (explain.h), else NULL */
     struct qd_told *told; /* who waits for the end of a task, see qd_task_run */
     uint64_t started_ns;
     uint64_t serial; /* from 1; no two calls of a daemon have the same */
@@ -207,6 +222,7 @@ struct qd_daemon {
     struct qd_store *store;
     struct qd_virt *virt;
     struct qd_generation *generation; /* the one that serves */
+    struct qd_generation *previous;   /* the one before, to go back to; NULL: there is none */
     struct qd_call *running;          /* whose coroutine runs now */
     struct qd_call *calls;
     struct qd_connection *connections, *spare_connections;

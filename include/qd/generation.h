@@ -35,6 +35,9 @@ void qd_generation_unref(struct qd_generation *generation);
 const struct qd_method *qd_generation_method(const struct qd_generation *generation, enum qd_socket socket,
                                              const char *name, size_t size);
 
+/* The socket on which a method of this name is served besides the console's. */
+enum qd_socket qd_method_socket(const char *name, size_t size);
+
 /* Parts of loading, each in its own file. */
 /* bind_method.c: the global `method`, and after loading the methods sorted and their hooks resolved. */
 void qd_bind_method_open(lua_State *L);

@@ -20,6 +20,10 @@ struct qd_question {
     bool failed; /* a rule went wrong, so it is a no (law 4); otherwise a rule said deny */
     char reason[256];
     char place[192]; /* file:line of the rule */
+    /* While it is asked: */
+    struct qd_hook *hook; /* which is running, or whose filter */
+    uint64_t clock_ns;    /* when that began */
+    int64_t left;         /* instructions, then; only in a trace */
 };
 
 /* Asks all hooks. `info` is the index of a table with further fields, or 0; `list` the index of an array (or

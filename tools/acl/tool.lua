@@ -164,6 +164,24 @@ local function remove_tree(path)
 end
 tool.remove_tree = remove_tree
 
+-- A copy of the store in the directory `state`, which a daemon may be using: a directory for start_daemon's `state`. It goes with the tool.
+function tool.copy_store(state)
+  local directory = assert(uv.fs_mkdtemp((os.getenv('TMPDIR') or '/tmp') .. '/qubesd-acl.XXXXXX'))
+  running[#running + 1] = { directory = directory }
+  local err, said, ended = uv.new_pipe(), '', nil
+  local process, problem = uv.spawn(program(), {
+    args = { '--copy-store', directory .. '/qubesd.db', '--state-dir', state }, stdio = { nil, nil, err },
+  }, function(code) ended = code end)
+  if process then
+    err:read_start(function(_, data) said = said .. (data or '') end)
+    wait_for(function() return ended end, START_SECONDS)
+    process:close()
+  end
+  err:close()
+  if ended ~= 0 then tool.fail(tool.FAILED, 'the store is not copied: %s', process and said or problem) end
+  return directory
+end
+
 function tool.stop_daemons()
   for _, self in ipairs(running) do
     if self.process then
