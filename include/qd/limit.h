@@ -13,10 +13,11 @@
 #include "qd/daemon.h"
 #include "qd/declare.h"
 
-#define QD_LIMITS_MAX 64          /* of a generation */
-#define QD_LIMIT_BUCKETS_MAX 8192 /* of a limit: callers that are short of tokens; further ones are refused  \
-                                   */
-#define QD_LIMIT_RATE_MIN 0.0001  /* calls a second */
+#define QD_LIMITS_MAX 64 /* of a generation */
+#define QD_LIMIT_BUCKETS_MAX                                                                                 \
+    8192                         /* of a limit: callers that are short of tokens; further ones are refused   \
+                                  */
+#define QD_LIMIT_RATE_MIN 0.0001 /* calls a second */
 #define QD_LIMIT_NUMBER_MAX 1000000 /* of rate and burst */
 
 struct qd_limit {

@@ -15,9 +15,11 @@ struct qd_question {
     struct qd_object *dest;
     struct qd_slice arg;
     bool bypass;
-    bool visibility; /* what the source may know of: hooks for lists only are not asked */
+    bool visibility;          /* what the source may know of: hooks for lists only are not asked */
+    struct qd_narrow *narrow; /* the set that is asked; NULL: the main rules */
     /* The answer, when it was no: */
-    bool failed; /* a rule went wrong, so it is a no (law 4); otherwise a rule said deny */
+    bool failed;   /* a rule went wrong, so it is a no (law 4); otherwise a rule said deny */
+    bool withheld; /* the caller is not told the reason */
     char reason[256];
     char place[192]; /* file:line of the rule */
     /* While it is asked: */
