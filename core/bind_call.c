@@ -72,8 +72,9 @@ static int refuse(lua_State *L, struct qd_call *call, const struct qd_question *
     else
         qd_decision_refused(call, question, asked_ns);
     return qd_raise(L, "PermissionDenied", "%s",
-                    question->failed || !question->reason[0] ? "the rules do not permit this call"
-                                                             : question->reason);
+                    question->failed || question->withheld || !question->reason[0]
+                        ? "the rules do not permit this call"
+                        : question->reason);
 }
 
 /* Asks; what qd_permission_ask pushes is left. */
@@ -152,7 +153,8 @@ static int filter_as(lua_State *L)
     if (call->state != QD_CALL_PERMITTED)
         return luaL_error(L, "%s: filter_as comes after permission", call->method->name);
     lua_settop(L, 4);
-    if (call->bypass || (method->hook_count == 0 && !call->generation->lock_reason)) {
+    if (call->bypass ||
+        (method->hook_count == 0 && call->generation->narrow_count == 0 && !call->generation->lock_reason)) {
         lua_settop(L, 3);
         return 1;
     }

@@ -197,6 +197,7 @@ int qd_method_resolve(struct qd_generation *generation, char **ret_message)
     for (size_t i = 0; i < generation->method_count; i++) {
         struct qd_method *method = generation->methods[i];
 
+        method->number = i;
         if (resolve_hooks(generation, method) < 0) {
             *ret_message = strdup("no memory");
             return -ENOMEM;

@@ -5,6 +5,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "permission_private.h"
 #include "qd/audit.h"
 #include "qd/bind_core.h"
 #include "qd/call.h"
@@ -96,7 +97,7 @@ static bool ask_shadow(lua_State *L, struct qd_call *call, struct qd_question *q
 {
     int top = lua_gettop(L);
     size_t left = list ? lua_rawlen(L, list) : 0;
-    int r = qd_permission_ask(L, question, info, list);
+    int r = qd_permission_ask_set(L, question, info, list);
 
     *ret_shadow = (struct qd_audit_shadow){.rule = question->place, .reason = question->reason};
     if (r < 0) {

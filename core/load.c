@@ -16,6 +16,7 @@
 #include "qd/bind_string.h"
 #include "qd/generation.h"
 #include "qd/log.h"
+#include "qd/narrow.h"
 #include "qd/run.h"
 
 #define FILES_MAX 4096
@@ -93,23 +94,31 @@ static int read_file(struct qd_load *load, const char *path, const char *shown, 
     return 0;
 }
 
-/* Reads and compiles; leaves the chunk on the stack. */
-static int compile(struct qd_load *load, const char *path, const char *shown)
+/* Compiles; leaves the chunk on the stack. */
+static int compile_text(struct qd_load *load, const char *shown, const char *text, size_t size)
 {
     lua_State *L = load->generation->L;
-    char chunk[512], *text = NULL;
+    char chunk[512];
+    int r;
+
+    snprintf(chunk, sizeof(chunk), "@%s", shown);
+    if (luaL_loadbufferx(L, text, size, chunk, "t") == LUA_OK)
+        return 0;
+    r = fail(load, "%s", lua_tostring(L, -1));
+    lua_pop(L, 1);
+    return r;
+}
+
+static int compile(struct qd_load *load, const char *path, const char *shown)
+{
+    char *text = NULL;
     size_t size = 0;
     int r = read_file(load, path, shown, &text, &size);
 
     if (r < 0)
         return r;
-    snprintf(chunk, sizeof(chunk), "@%s", shown);
-    r = luaL_loadbufferx(L, text, size, chunk, "t");
+    r = compile_text(load, shown, text, size);
     free(text);
-    if (r == LUA_OK)
-        return 0;
-    r = fail(load, "%s", lua_tostring(L, -1));
-    lua_pop(L, 1);
     return r;
 }
 
@@ -139,19 +148,20 @@ static int load_script(struct qd_load *load, const char *path, const char *shown
     return r;
 }
 
-/* A rule file: its own environment, and a hook's budget already for its top level. */
-static int load_rule(struct qd_load *load, const char *path, const char *shown)
+/* Runs the chunk on the stack's top as a rule file: its own environment, and a hook's budget already for its
+ * top level. `until_ns` 0: that budget's own time. */
+static int run_rule(struct qd_load *load, const char *shown, uint64_t until_ns)
 {
     struct qd_generation *generation = load->generation;
     lua_State *L = generation->L;
     struct qd_budget budget;
-    int r = compile(load, path, shown);
+    int r;
 
-    if (r < 0)
-        return r;
     qd_bind_rules_push_environment(L);
     lua_setupvalue(L, -2, 1);
     qd_budget_begin(generation, L, &budget, 0);
+    if (until_ns)
+        budget.deadline_ns = until_ns;
     r = qd_run_hook(generation, L, 0, 0);
     qd_budget_end(generation, L);
     qd_run_watch(L);
@@ -159,6 +169,31 @@ static int load_rule(struct qd_load *load, const char *path, const char *shown)
         return fail(load, "%s%s%s", budget.killed ? shown : "", budget.killed ? ": " : "",
                     budget.killed ? budget.killed : budget.reason);
     return 0;
+}
+
+static int load_rule(struct qd_load *load, const char *path, const char *shown)
+{
+    int r = compile(load, path, shown);
+
+    return r < 0 ? r : run_rule(load, shown, 0);
+}
+
+int qd_load_narrow_rule(struct qd_load *load, const char *shown, const char *text, size_t size,
+                        uint64_t until_ns)
+{
+    int r = qd_load_digest(load, shown, text, size) < 0
+                ? fail(load, "%s: more than %u files", shown, FILES_MAX)
+                : compile_text(load, shown, text, size);
+
+    return r < 0 ? r : run_rule(load, shown, until_ns);
+}
+
+char *qd_load_take_message(struct qd_load *load)
+{
+    char *message = load->message;
+
+    load->message = NULL;
+    return message;
 }
 
 /* A hook of core_hooks with one string, see scripts/lib/site.lua; its first result is left on success. */
@@ -507,6 +542,8 @@ static int load_all(struct qd_load *load, bool with_rules, bool *ret_rules)
     if (r == 0 && with_rules) {
         r = load_rules(load);
         *ret_rules = r < 0;
+        if (r == 0)
+            qd_narrow_load(load, load->generation);
     }
     if (r == 0)
         r = qd_method_resolve(load->generation, &load->message);
@@ -514,6 +551,8 @@ static int load_all(struct qd_load *load, bool with_rules, bool *ret_rules)
         r = check_rules(load);
         *ret_rules = r < 0;
     }
+    if (r == 0)
+        qd_narrow_resolve(load->generation);
     lua_pushnil(L);
     lua_setfield(L, LUA_REGISTRYINDEX, QD_LOAD);
     lua_settop(L, 0);

@@ -76,6 +76,7 @@ struct qd_method {
     enum qd_dest dest;
     bool cancellable;
     bool read_only; /* declared to read, and nothing else */
+    size_t number;  /* its place among the generation's */
     int handler;    /* reference in the registry */
     size_t *hooks;  /* indexes into the generation's */
     size_t hook_count;
@@ -147,6 +148,10 @@ struct qd_generation {
     size_t limit_count;
     struct qd_grant *grants; /* grant.c */
     size_t grant_count;
+    struct qd_narrow *narrows; /* narrow.c */
+    size_t narrow_count;
+    struct qd_narrow *narrowing;                        /* whose files load now */
+    size_t memory_loaded;                               /* `memory` when it had loaded */
     int object_metatable, proxies, core_hooks, threads; /* references in the registry */
     const void *object_type, *call_type; /* the metatables, to tell such values apart by one comparison */
     size_t thread_count;
