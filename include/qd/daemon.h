@@ -57,7 +57,7 @@ struct qd_config {
     char *kernels_dir;
     char *libvirt_uri;
     char *group; /* of the sockets; empty: the process's own */
-    char *file;  /* of --import-xml, --export-xml, --copy-store */
+    char *file;  /* of --import-xml, --export-xml, --copy-store, --check-acl */
     bool debug;
 };
 
