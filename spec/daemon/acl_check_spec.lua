@@ -91,7 +91,7 @@ describe('qubesd-acl check', function()
     assert.are.same({ '1:22 error there is no method that admin.wm.* could mean | mend this line: until then none of the new rules is in force' },
       found(rule('admin-permission:admin.wm.*', 'deny()')))
     assert.truthy(found(rule('domain-start', 'deny()'))[1]:find('a rule judges events named admin-permission:METHOD', 1, true))
-    assert.are.same({ "1:29 error limit: there is no method 'admin.vm.Strat' | did you mean admin.vm.Start?" },
+    assert.are.same({ "1:30 error limit: there is no method 'admin.vm.Strat' | did you mean admin.vm.Start?" },
       found("limit { src = '*', method = 'admin.vm.Strat', rate = 1, burst = 1 }"))
   end)
 
@@ -119,7 +119,7 @@ describe('qubesd-acl check', function()
     assert.are.same({ "2:8 error a qube has no field 'nmae' | did you mean name?" }, found(rule(SET, 'if src.nmae then deny() end')))
     assert.are.same({ "2:33 error a qube has no field 'lable' | did you mean label?" },
       found(rule(SET, 'local x = info.dest; if x and x.lable then deny() end')))
-    assert.are.same({ "2:22 error a label has no field 'colour' | it has name, color and index" }, found(rule(SET, 'if src.netvm.label.colour then deny() end')))
+    assert.are.same({ "2:20 error a label has no field 'colour' | it has name, color and index" }, found(rule(SET, 'if src.netvm.label.colour then deny() end')))
     assert.are.same({ "2:37 error a qube has no field 'tgas' | did you mean tags?" },
       found(rule('admin-permission:admin.vm.List', 'return function(qube) return qube.tgas.x end')))
     assert.are.same({ "2:78 error a qube has no field 'nam' | did you mean name?" }, found(rule('admin-permission:admin.vm.List',
@@ -133,7 +133,7 @@ describe('qubesd-acl check', function()
     assert.are.same({ '2:4 error a qube is never equal to a text | write .name behind it' }, found(rule(SET, "if src == 'dom0' then deny() end")))
     assert.are.same({ '2:13 error a label is never equal to a text | write .name behind it' },
       found(rule(SET, "if 'red' ~= info.dest.label then deny() end")))
-    assert.are.same({ "2:13 error a qube can't be part of a text | write .name behind it" }, found(rule(SET, "deny('no, ' .. src)")))
+    assert.are.same({ "2:16 error a qube can't be part of a text | write .name behind it" }, found(rule(SET, "deny('no, ' .. src)")))
     assert.are.same({ "2:13 warning event is never 'admin-permission:admin.vm.Strat' here | did you mean admin-permission:admin.vm.Start?" },
       found(rule('admin-permission:admin.vm.*', "if event == 'admin-permission:admin.vm.Strat' then deny() end")))
     assert.are.same({ '2:1 error a rule can only look: it changes nothing | leave this out; deny() refuses, a filter hides' },
