@@ -187,17 +187,15 @@ function Checks:check_index(node)
   end
 end
 
+-- The text that `event` is compared with: it has to be one of its hook's.
 local function check_event_text(self, node, hook)
-  local method = node[1]:match('^admin%-permission:(.*)$')
-  if not hook.methods or hook.planned and not self.vocabulary.methods[method] then
-    hook = { methods = self.vocabulary.planned }
-  end
-  for _, name in ipairs(hook.methods) do
-    if name == method then return end
-  end
+  local events = {}
+  for _, name in ipairs(hook.methods or {}) do events['admin-permission:' .. name] = true end
+  for _, name in ipairs(hook.planned and self.vocabulary.planned or {}) do events['admin-permission:' .. name] = true end
+  for name in pairs(hook.methods and {} or self.vocabulary.methods) do events['admin-permission:' .. name] = true end
+  if events[node[1]] then return end
   add(self, node, 'warning', ('event is never \'%s\' here'):format(node[1]),
-    perhaps(node[1], { 'admin-permission:' .. (nearest(method or node[1], hook.methods) or '') },
-      'it is admin-permission: and a method that this rule is asked about'))
+    perhaps(node[1], events, 'it is admin-permission: and a method that this rule is asked about'))
 end
 
 function Checks:check_comparison(node)
