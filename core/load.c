@@ -196,6 +196,24 @@ char *qd_load_take_message(struct qd_load *load)
     return message;
 }
 
+/* Where all mistakes are wanted, one is told and the load goes on. */
+static int report(struct qd_load *load, int r)
+{
+    const struct qd_load_options *options = load->options;
+
+    if (r == 0 || !options->report)
+        return r;
+    options->report(options->report_context, true, load->message ? load->message : "no memory");
+    free(load->message);
+    load->message = NULL;
+    return 0;
+}
+
+static int load_rule_or_report(struct qd_load *load, const char *path, const char *shown)
+{
+    return report(load, load_rule(load, path, shown));
+}
+
 /* A hook of core_hooks with one string, see scripts/lib/site.lua; its first result is left on success. */
 static int run_core_hook(struct qd_load *load, const char *name, const char *argument)
 {
@@ -469,7 +487,7 @@ static int load_rules(struct qd_load *load)
 
     if (load->options->acl_may_be_absent && stat(load->options->acl_dir, &status) < 0 && errno == ENOENT)
         return 0;
-    r = load_folder(load, load->options->acl_dir, "acl.d", load_rule, 0);
+    r = load_folder(load, load->options->acl_dir, "acl.d", load_rule_or_report, 0);
     if (r == 0)
         load_shadow(load);
     return r;
@@ -482,6 +500,20 @@ static int load_extensions(struct qd_load *load)
     if (!load->options->ext_dir || (stat(load->options->ext_dir, &status) < 0 && errno == ENOENT))
         return 0;
     return load_folder(load, load->options->ext_dir, "ext.d", load_extension, 0);
+}
+
+/* A rule that waits for a method is worth knowing of. */
+static void tell_waiting(const struct qd_load *load, const struct qd_hook *hook)
+{
+    const struct qd_load_options *options = load->options;
+    char message[512];
+
+    snprintf(message, sizeof(message), "%s:%d: there is no %s yet, so this rule waits for it", hook->file,
+             hook->line, hook->pattern);
+    if (options->report)
+        options->report(options->report_context, false, message);
+    else
+        qd_log(QD_LOG_NOTICE, "%s", message);
 }
 
 /* A rule that no method has an event for would never be asked, most likely because of a misspelled name: what
@@ -502,8 +534,8 @@ static int check_rules(struct qd_load *load)
         else if (r == 0 && !lua_isnil(L, -1))
             r = fail(load, "%s:%d: %s", hook->file, hook->line, lua_tostring(L, -1));
         else if (r == 0)
-            qd_log(QD_LOG_NOTICE, "%s:%d: there is no %s yet, so this rule waits for it", hook->file,
-                   hook->line, hook->pattern);
+            tell_waiting(load, hook);
+        r = report(load, r);
         lua_settop(L, 0);
     }
     return r;

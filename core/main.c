@@ -15,6 +15,7 @@
 #include "qd/bind_core.h"
 #include "qd/bind_string.h"
 #include "qd/call.h"
+#include "qd/check_acl.h"
 #include "qd/config.h"
 #include "qd/connection.h"
 #include "qd/generation.h"
@@ -379,6 +380,18 @@ static int copy_store(struct qd_daemon *daemon)
     return r;
 }
 
+static int check_acl(struct qd_daemon *daemon)
+{
+    char *message = NULL;
+    int r = qd_check_acl(&daemon->config, daemon->config.file, stdout, &message);
+
+    if (r < 0)
+        fprintf(stderr, "qubesd: not checked: %s\n", message ? message : strerror(-r));
+    free(message);
+    qd_config_free(&daemon->config);
+    return r;
+}
+
 /* --import-xml and --export-xml: the store and the scripts, without sockets and libvirt. */
 static int transfer(struct qd_daemon *daemon, enum qd_action action)
 {
@@ -432,6 +445,8 @@ int main(int argc, char **argv)
     signal(SIGPIPE, SIG_IGN);
     raise_descriptor_limit();
     qd_bind_string_set_budget(qd_budget_charge);
+    if (action == QD_ACTION_CHECK_ACL)
+        return check_acl(daemon) < 0 ? 1 : 0;
     r = qd_run_start_alarm();
     if (r == 0 && action != QD_ACTION_RUN)
         return transfer(daemon, action) < 0 ? 1 : 0;

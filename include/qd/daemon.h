@@ -59,7 +59,7 @@ struct qd_config {
     char *audit_file; /* empty: none */
     char *audit_dom0; /* yes or no */
     char *group;      /* of the sockets; empty: the process's own */
-    char *file;       /* of --import-xml, --export-xml, --copy-store */
+    char *file;       /* of --import-xml, --export-xml, --copy-store, --check-acl */
     bool debug;
 };
 

@@ -4,6 +4,8 @@
 
 local glob = import('glob')
 
+local api_names = {}
+
 local PERMISSION = { 'admin%-permission:', 'mgmt%-permission:' }
 
 -- Methods of the Admin API that this daemon does not have yet. A rule may be written for them in advance, since nobody can call them either.
@@ -60,6 +62,8 @@ local function method_of(event)
   return event
 end
 
+api_names.planned = PLANNED
+
 -- From a rule's event that no method has: nil when it is all right, or what is wrong with it.
 function core_hooks.unmatched_rule(event)
   local name = method_of(event)
@@ -71,4 +75,4 @@ function core_hooks.unmatched_rule(event)
   return ('there is no method %s; did you mean %s?'):format(name, nearest(name))
 end
 
-return true
+return api_names

@@ -11,6 +11,7 @@ raise = exceptions.raise
 
 import('object')
 import('api_names')
+import('rule_findings')
 import('site')
 
 return true
