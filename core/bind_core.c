@@ -282,6 +282,8 @@ static int status(lua_State *L)
     lua_newtable(L);
     set_count(L, "calls", daemon->status.calls);
     set_count(L, "denied", daemon->status.denied);
+    set_count(L, "denied_expected", daemon->status.denied_expected);
+    set_count(L, "shadow_differences", daemon->status.shadow_differences);
     set_count(L, "limited", daemon->status.limited);
     qd_limit_push_status(L, daemon);
     lua_setfield(L, -2, "limits");
@@ -370,6 +372,7 @@ void qd_bind_core_open(lua_State *L)
     qd_bind_xml_open(L);
     qd_bind_run_open(L);
     qd_bind_qubesdb_open(L);
+    qd_bind_generation_open(L);
     lua_setglobal(L, "core");
     qd_bind_call_open(L);
     lua_pushlightuserdata(L, QD_NONE_POINTER);

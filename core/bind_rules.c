@@ -73,7 +73,8 @@ void qd_bind_rules_add_hook(lua_State *L, const char *pattern, bool list_only)
                              .file = strdup(caller.short_src),
                              .line = caller.currentline,
                              .function = function,
-                             .list_only = list_only};
+                             .list_only = list_only,
+                             .shadow = generation->loading_shadow};
     if (hook->pattern && hook->file) {
         ++*count;
         return;
@@ -116,16 +117,36 @@ int qd_bind_rules_on_permission(lua_State *L)
     return add_hook(L, list_only);
 }
 
-/* deny([reason]): sticks, whether or not a pcall catches the error. */
+/* The second argument of deny: { expected = true }. */
+static bool is_expected(lua_State *L)
+{
+    bool expected = false;
+
+    if (lua_isnoneornil(L, 2))
+        return false;
+    luaL_checktype(L, 2, LUA_TTABLE);
+    for (lua_pushnil(L); lua_next(L, 2); lua_pop(L, 1)) {
+        if (lua_type(L, -2) != LUA_TSTRING || strcmp(lua_tostring(L, -2), "expected") != 0 ||
+            !lua_isboolean(L, -1))
+            luaL_error(L, "deny(reason, { expected = true }) takes nothing else");
+        expected = lua_toboolean(L, -1);
+    }
+    return expected;
+}
+
+/* deny([reason[, { expected = true }]]): sticks, whether or not a pcall catches the error. */
 int qd_bind_rules_deny(lua_State *L)
 {
     struct qd_budget *budget = qd_generation_of(L)->budget;
     const char *reason = luaL_optstring(L, 1, "");
+    bool expected = is_expected(L);
 
     if (!budget || qd_generation_of(L)->loading)
         return luaL_error(L, "deny() is for rules that are being asked");
-    if (!budget->denied)
+    if (!budget->denied) {
         snprintf(budget->reason, sizeof(budget->reason), "%s", reason);
+        budget->expected = expected;
+    }
     budget->denied = true;
     return luaL_error(L, "denied");
 }
@@ -200,6 +221,12 @@ void qd_bind_rules_push_environment(lua_State *L)
     }
     for (int i = 0; library_names[i]; i++)
         copy_library(L, library_names[i], NULL);
+    lua_getfield(L, -1, "math"); /* no random numbers: rules answer the same whenever they are asked */
+    lua_pushnil(L);
+    lua_setfield(L, -2, "random");
+    lua_pushnil(L);
+    lua_setfield(L, -2, "randomseed");
+    lua_pop(L, 1);
     copy_library(L, "table", table_names);
     wrap_sort(L);
     lua_pushcfunction(L, qd_run_xpcall);

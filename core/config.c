@@ -29,6 +29,8 @@ static const struct setting settings[] = {
     {"kernels-dir", offsetof(struct qd_config, kernels_dir), NULL},
     {"libvirt-uri", offsetof(struct qd_config, libvirt_uri), "test:///default"},
     {"group", offsetof(struct qd_config, group), "qubes"},
+    {"audit-file", offsetof(struct qd_config, audit_file), ""},
+    {"audit-dom0", offsetof(struct qd_config, audit_dom0), "no"},
 };
 
 #define SETTING_COUNT (sizeof(settings) / sizeof(settings[0]))
@@ -114,7 +116,11 @@ static void help(void)
            "  --kernels-dir DIR   kernels of qubes (vm-kernels in the state directory)\n"
            "  --libvirt-uri URI   the hypervisor (test:///default)\n"
            "  --group NAME        the sockets' group (qubes)\n"
+           "  --audit-file FILE   a line of JSON for each decision about a call (none)\n"
+           "  --audit-dom0 yes    also for calls of dom0 itself (no)\n"
            "  --debug             log more, and show tracebacks to callers\n"
+           "  --check-acl DIR     load these rules, say what is wrong with them, and exit (for qubesd-acl "
+           "check)\n"
            "  --check-store       check the store, change nothing, and exit\n"
            "  --copy-store FILE   write the store as it is to a new file, and exit\n"
            "  --import-xml FILE   read a qubes.xml into the empty store, and exit\n"
@@ -125,8 +131,8 @@ static void help(void)
 
 static int read_options(int argc, char **argv, struct qd_config *config, enum qd_action *ret_action)
 {
-    enum { SETTING = 256, DEBUG, CHECK, COPY, IMPORT, EXPORT, VERSION, HELP };
-    struct option options[SETTING_COUNT + 8] = {0};
+    enum { SETTING = 256, DEBUG, CHECK, COPY, CHECK_ACL, IMPORT, EXPORT, VERSION, HELP };
+    struct option options[SETTING_COUNT + 9] = {0};
     int option, index;
 
     for (size_t i = 0; i < SETTING_COUNT; i++)
@@ -138,6 +144,7 @@ static int read_options(int argc, char **argv, struct qd_config *config, enum qd
     options[SETTING_COUNT + 4] = (struct option){"import-xml", required_argument, NULL, IMPORT};
     options[SETTING_COUNT + 5] = (struct option){"export-xml", required_argument, NULL, EXPORT};
     options[SETTING_COUNT + 6] = (struct option){"copy-store", required_argument, NULL, COPY};
+    options[SETTING_COUNT + 7] = (struct option){"check-acl", required_argument, NULL, CHECK_ACL};
     while ((option = getopt_long(argc, argv, "", options, &index)) != -1) {
         switch (option) {
         case SETTING:
@@ -153,13 +160,15 @@ static int read_options(int argc, char **argv, struct qd_config *config, enum qd
         case IMPORT:
         case EXPORT:
         case COPY:
+        case CHECK_ACL:
             free(config->file);
             config->file = strdup(optarg);
             if (!config->file)
                 return -ENOMEM;
             *ret_action = option == IMPORT   ? QD_ACTION_IMPORT_XML
                           : option == EXPORT ? QD_ACTION_EXPORT_XML
-                                             : QD_ACTION_COPY_STORE;
+                          : option == COPY   ? QD_ACTION_COPY_STORE
+                                             : QD_ACTION_CHECK_ACL;
             break;
         case VERSION:
             printf("qubesd " QD_VERSION "\n");

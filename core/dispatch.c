@@ -11,6 +11,7 @@
 #include "qd/bind_core.h"
 #include "qd/call.h"
 #include "qd/connection.h"
+#include "qd/decision.h"
 #include "qd/generation.h"
 #include "qd/limit.h"
 #include "qd/log.h"
@@ -133,32 +134,57 @@ static bool is_ascii(struct qd_slice slice)
     return true;
 }
 
+/* Whether the source keeps within its limits. Asked before anything is looked up that depends on the
+ * destination, so that a refusal tells nothing of it. The class is one that clients neither take for a lack
+ * of permission, which they pass over as if there were no value, nor let through their tools as a traceback,
+ * which PermissionDenied does. */
+static bool is_within_limits(struct qd_daemon *daemon, const struct qd_object *source, struct qd_slice method,
+                             enum qd_asked asked, struct qd_refusal *refusal)
+{
+    if (asked == QD_ASKED_BY_CONSOLE ||
+        qd_limit_take(daemon, source, method, asked == QD_ASKED_DRY, refusal->message))
+        return true;
+    refusal->class_name = "QubesException";
+    return false;
+}
+
+static void note_unknown(struct qd_daemon *daemon, const struct qd_request *request,
+                         const struct qd_object *source, enum qd_asked asked, bool hidden)
+{
+    if (asked != QD_ASKED_DRY)
+        qd_decision_unknown(daemon, request, source, hidden);
+}
+
 /* Fills the call's ends. A destination that the source may not know of is none (law 1). */
-static bool find_ends(struct qd_daemon *daemon, const struct qd_request *request, bool bypass,
-                      struct qd_object **ret_source, struct qd_object **ret_dest, struct qd_refusal *refusal)
+static bool find_ends(struct qd_daemon *daemon, const struct qd_request *request, enum qd_asked asked,
+                      struct qd_ends *ret_ends, struct qd_refusal *refusal)
 {
     struct qd_object *source = find_qube(daemon, request->source, refusal), *dest;
 
-    if (!source)
+    if (!source || !is_within_limits(daemon, source, request->method, asked, refusal))
         return false;
     dest = find_qube(daemon, request->dest, refusal);
-    if (!dest)
+    if (!dest) {
+        note_unknown(daemon, request, source, asked, false);
         return false;
-    if (!qd_permission_visible(daemon->generation->L, source, bypass, dest)) {
+    }
+    if (!qd_permission_visible(daemon->generation->L, source, asked == QD_ASKED_BY_CONSOLE, dest)) {
+        note_unknown(daemon, request, source, asked, true);
         refuse(refusal, "QubesVMNotFoundError", "no such qube", request->dest);
         return false;
     }
-    *ret_source = source;
-    *ret_dest = dest;
+    ret_ends->source = source;
+    ret_ends->dest = dest;
     return true;
 }
 
-bool qd_dispatch_check(struct qd_daemon *daemon, enum qd_socket socket, const struct qd_request *request,
-                       struct qd_ends *ret_ends, struct qd_refusal *ret_refusal)
+bool qd_dispatch_check(struct qd_daemon *daemon, enum qd_socket socket, enum qd_asked asked,
+                       const struct qd_request *request, struct qd_ends *ret_ends,
+                       struct qd_refusal *ret_refusal)
 {
     struct qd_ends ends;
 
-    if (!find_ends(daemon, request, socket == QD_SOCKET_CONSOLE, &ends.source, &ends.dest, ret_refusal))
+    if (!find_ends(daemon, request, asked, &ends, ret_refusal))
         return false;
     ends.method =
         qd_generation_method(daemon->generation, socket, request->method.data, request->method.size);
@@ -173,24 +199,6 @@ bool qd_dispatch_check(struct qd_daemon *daemon, enum qd_socket socket, const st
            dest_is_met(ends.method->dest, ends.dest, ret_refusal);
 }
 
-/* Whether the source keeps within its limits. Asked before anything is looked up that depends on the
- * destination, so that a refusal tells nothing of it. The class is one that clients neither take for a lack
- * of permission, which they pass over as if there were no value, nor let through their tools as a traceback,
- * which PermissionDenied does. */
-static bool is_within_limits(struct qd_daemon *daemon, const struct qd_connection *connection,
-                             const struct qd_request *request, struct qd_refusal *refusal)
-{
-    struct qd_object *source;
-
-    if (connection->socket == QD_SOCKET_CONSOLE || daemon->generation->limit_count == 0)
-        return true;
-    source = find_qube(daemon, request->source, refusal);
-    if (!source)
-        return false;
-    refusal->class_name = "QubesException";
-    return qd_limit_take(daemon, source, request->method, refusal->message);
-}
-
 void qd_dispatch(struct qd_connection *connection, char *request_bytes, size_t size)
 {
     struct qd_daemon *daemon = connection->daemon;
@@ -198,6 +206,7 @@ void qd_dispatch(struct qd_connection *connection, char *request_bytes, size_t s
     struct qd_request request;
     struct qd_ends ends;
     struct qd_call *call;
+    enum qd_asked asked = connection->socket == QD_SOCKET_CONSOLE ? QD_ASKED_BY_CONSOLE : QD_ASKED_BY_CLIENT;
 
     if (!request_bytes || qd_frame_parse(request_bytes, size, &request) < 0) {
         if (size > 0)
@@ -206,8 +215,7 @@ void qd_dispatch(struct qd_connection *connection, char *request_bytes, size_t s
         qd_connection_abort(connection);
         return;
     }
-    if (!is_within_limits(daemon, connection, &request, &refusal) ||
-        !qd_dispatch_check(daemon, connection->socket, &request, &ends, &refusal)) {
+    if (!qd_dispatch_check(daemon, connection->socket, asked, &request, &ends, &refusal)) {
         qd_log(QD_LOG_DEBUG, "refused: %s: %s", refusal.class_name, refusal.message);
         qd_answer_exception(daemon, connection, refusal.class_name, NULL, refusal.message);
         free(request_bytes);

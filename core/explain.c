@@ -96,7 +96,7 @@ static void run(struct qd_daemon *daemon, struct qd_generation *generation, cons
 
     if (socket == QD_SOCKET_CONSOLE)
         socket = QD_SOCKET_ADMIN; /* the console is outside the rules: there is nothing to explain */
-    if (!qd_dispatch_check(daemon, socket, request, &ends, &refusal)) {
+    if (!qd_dispatch_check(daemon, socket, QD_ASKED_DRY, request, &ends, &refusal)) {
         dry->verdict = QD_VERDICT_EXCEPTION;
         dry->class_name = strdup(refusal.class_name);
         dry->message = strdup(refusal.message);

@@ -185,8 +185,8 @@ static struct bucket *find(const struct qd_limit *limit, struct qd_model *model,
     return bucket;
 }
 
-static void refuse(struct qd_daemon *daemon, const struct qd_limit *limit, const struct qd_object *source,
-                   struct bucket *bucket, uint64_t now_ns, char ret_message[static 256])
+static void count_refusal(struct qd_daemon *daemon, const struct qd_limit *limit,
+                          const struct qd_object *source, struct bucket *bucket, uint64_t now_ns)
 {
     daemon->status.limited++;
     limit->book->refused++;
@@ -195,6 +195,10 @@ static void refuse(struct qd_daemon *daemon, const struct qd_limit *limit, const
         if (!bucket->logged_ns || now_ns - bucket->logged_ns >= LOG_NS)
             tell(limit, source, bucket, now_ns);
     }
+}
+
+static void describe(const struct qd_limit *limit, char ret_message[static 256])
+{
     snprintf(ret_message, 256, "over the limit of %.14g calls a second%s%s", limit->rate,
              limit->reason ? ": " : "", limit->reason ? limit->reason : "");
 }
@@ -219,7 +223,7 @@ static bool applies(const struct qd_limit *limit, const struct qd_model *model,
 
 /* First whether all buckets have a token, then one of each: a call that one limit refuses costs nothing of
  * another. */
-bool qd_limit_take(struct qd_daemon *daemon, const struct qd_object *source, struct qd_slice method,
+bool qd_limit_take(struct qd_daemon *daemon, const struct qd_object *source, struct qd_slice method, bool dry,
                    char ret_message[static 256])
 {
     const struct qd_generation *generation = daemon->generation;
@@ -239,12 +243,14 @@ bool qd_limit_take(struct qd_daemon *daemon, const struct qd_object *source, str
             continue;
         taken[count] = find(limit, daemon->model, source->id, now_ns);
         if (!taken[count] || taken[count]->tokens < 1) {
-            refuse(daemon, limit, source, taken[count], now_ns, ret_message);
+            if (!dry)
+                count_refusal(daemon, limit, source, taken[count], now_ns);
+            describe(limit, ret_message);
             return false;
         }
         count++;
     }
-    for (size_t i = 0; i < count; i++)
+    for (size_t i = 0; i < count && !dry; i++)
         taken[i]->tokens -= 1;
     return true;
 }

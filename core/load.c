@@ -196,6 +196,24 @@ char *qd_load_take_message(struct qd_load *load)
     return message;
 }
 
+/* Where all mistakes are wanted, one is told and the load goes on. */
+static int report(struct qd_load *load, int r)
+{
+    const struct qd_load_options *options = load->options;
+
+    if (r == 0 || !options->report)
+        return r;
+    options->report(options->report_context, true, load->message ? load->message : "no memory");
+    free(load->message);
+    load->message = NULL;
+    return 0;
+}
+
+static int load_rule_or_report(struct qd_load *load, const char *path, const char *shown)
+{
+    return report(load, load_rule(load, path, shown));
+}
+
 /* A hook of core_hooks with one string, see scripts/lib/site.lua; its first result is left on success. */
 static int run_core_hook(struct qd_load *load, const char *name, const char *argument)
 {
@@ -427,13 +445,52 @@ static int load_scripts(struct qd_load *load)
     return r;
 }
 
+/* What a set of files has registered from the hook `count` on is taken back. */
+static void drop_hooks(struct qd_generation *generation, size_t count)
+{
+    while (generation->hook_count > count) {
+        struct qd_hook *hook = &generation->hooks[--generation->hook_count];
+
+        luaL_unref(generation->L, LUA_REGISTRYINDEX, hook->function);
+        qd_hook_free(hook);
+    }
+}
+
+/* Shadow rules change nothing, so a mistake in one keeps nothing from loading: there are none then. */
+static void load_shadow(struct qd_load *load)
+{
+    struct qd_generation *generation = load->generation;
+    size_t count = generation->hook_count;
+    struct stat status;
+    char path[4096];
+    int r;
+
+    snprintf(path, sizeof(path), "%s/shadow", load->options->acl_dir);
+    if (stat(path, &status) < 0 && errno == ENOENT)
+        return;
+    generation->loading_shadow = true;
+    r = load_folder(load, path, "acl.d/shadow", load_rule, 0);
+    generation->loading_shadow = false;
+    if (r == 0)
+        return;
+    qd_log(QD_LOG_ERROR, "the shadow rules do not load, so there are none: %s",
+           load->message ? load->message : "no memory");
+    drop_hooks(generation, count);
+    free(load->message);
+    load->message = NULL;
+}
+
 static int load_rules(struct qd_load *load)
 {
     struct stat status;
+    int r;
 
     if (load->options->acl_may_be_absent && stat(load->options->acl_dir, &status) < 0 && errno == ENOENT)
         return 0;
-    return load_folder(load, load->options->acl_dir, "acl.d", load_rule, 0);
+    r = load_folder(load, load->options->acl_dir, "acl.d", load_rule_or_report, 0);
+    if (r == 0)
+        load_shadow(load);
+    return r;
 }
 
 static int load_extensions(struct qd_load *load)
@@ -443,6 +500,45 @@ static int load_extensions(struct qd_load *load)
     if (!load->options->ext_dir || (stat(load->options->ext_dir, &status) < 0 && errno == ENOENT))
         return 0;
     return load_folder(load, load->options->ext_dir, "ext.d", load_extension, 0);
+}
+
+/* A rule that waits for a method is worth knowing of. */
+static void tell_waiting(const struct qd_load *load, const struct qd_hook *hook)
+{
+    const struct qd_load_options *options = load->options;
+    char message[512];
+
+    snprintf(message, sizeof(message), "%s:%d: there is no %s yet, so this rule waits for it", hook->file,
+             hook->line, hook->pattern);
+    if (options->report)
+        options->report(options->report_context, false, message);
+    else
+        qd_log(QD_LOG_NOTICE, "%s", message);
+}
+
+/* A rule that no method has an event for would never be asked, most likely because of a misspelled name: what
+ * it was to refuse would be permitted. The scripts know which names are all right in spite of it. */
+static int check_rules(struct qd_load *load)
+{
+    lua_State *L = load->generation->L;
+    int r = 0;
+
+    for (size_t i = 0; r == 0 && i < load->generation->hook_count; i++) {
+        const struct qd_hook *hook = &load->generation->hooks[i];
+
+        if (hook->matched)
+            continue;
+        r = run_core_hook(load, "unmatched_rule", hook->pattern);
+        if (r == 0 && hook->shadow && !lua_isnil(L, -1))
+            qd_log(QD_LOG_ERROR, "%s:%d: %s", hook->file, hook->line, lua_tostring(L, -1));
+        else if (r == 0 && !lua_isnil(L, -1))
+            r = fail(load, "%s:%d: %s", hook->file, hook->line, lua_tostring(L, -1));
+        else if (r == 0)
+            tell_waiting(load, hook);
+        r = report(load, r);
+        lua_settop(L, 0);
+    }
+    return r;
 }
 
 static struct qd_generation *generation_new(void)
@@ -483,6 +579,10 @@ static int load_all(struct qd_load *load, bool with_rules, bool *ret_rules)
     }
     if (r == 0)
         r = qd_method_resolve(load->generation, &load->message);
+    if (r == 0) {
+        r = check_rules(load);
+        *ret_rules = r < 0;
+    }
     if (r == 0)
         qd_narrow_resolve(load->generation);
     lua_pushnil(L);

@@ -11,9 +11,11 @@
 #include <sys/resource.h>
 #include <systemd/sd-daemon.h>
 
+#include "qd/audit.h"
 #include "qd/bind_core.h"
 #include "qd/bind_string.h"
 #include "qd/call.h"
+#include "qd/check_acl.h"
 #include "qd/config.h"
 #include "qd/connection.h"
 #include "qd/generation.h"
@@ -150,6 +152,7 @@ static void stop(struct qd_daemon *daemon)
     qd_programs_close(daemon);
     qd_qubesdb_close(daemon->qubesdb);
     qd_reload_close(daemon);
+    qd_audit_close(daemon);
     qd_virt_close(daemon->virt, VIRT_GRACE_MS, on_virt_closed);
     qd_store_stop(daemon->store, on_store_stopped);
 }
@@ -312,6 +315,8 @@ static int start(struct qd_daemon *daemon)
         return -ENOMEM;
     r = start_store(daemon);
     if (r == 0)
+        r = qd_audit_open(daemon);
+    if (r == 0)
         r = qd_reload_first(daemon);
     if (r == 0)
         r = qd_transfer_first(daemon);
@@ -333,6 +338,7 @@ static int finish(struct qd_daemon *daemon, int r)
 {
     if (r == 0 && daemon->virt)
         r = qd_transfer_last(daemon);
+    qd_generation_unref(daemon->previous);
     qd_generation_unref(daemon->generation);
     qd_connections_free(daemon);
     qd_server_free(daemon);
@@ -370,6 +376,18 @@ static int copy_store(struct qd_daemon *daemon)
         fprintf(stderr, "qubesd: the store: %s\n", message ? message : strerror(-r));
     free(message);
     free(path);
+    qd_config_free(&daemon->config);
+    return r;
+}
+
+static int check_acl(struct qd_daemon *daemon)
+{
+    char *message = NULL;
+    int r = qd_check_acl(&daemon->config, daemon->config.file, stdout, &message);
+
+    if (r < 0)
+        fprintf(stderr, "qubesd: not checked: %s\n", message ? message : strerror(-r));
+    free(message);
     qd_config_free(&daemon->config);
     return r;
 }
@@ -427,6 +445,8 @@ int main(int argc, char **argv)
     signal(SIGPIPE, SIG_IGN);
     raise_descriptor_limit();
     qd_bind_string_set_budget(qd_budget_charge);
+    if (action == QD_ACTION_CHECK_ACL)
+        return check_acl(daemon) < 0 ? 1 : 0;
     r = qd_run_start_alarm();
     if (r == 0 && action != QD_ACTION_RUN)
         return transfer(daemon, action) < 0 ? 1 : 0;

@@ -287,18 +287,21 @@ static enum qd_said collect_filters(lua_State *L, const struct qd_question *ques
 
 static size_t hook_count(const struct qd_question *question)
 {
-    return question->narrow ? question->narrow->hook_count : question->method->hook_count;
+    return question->narrow   ? question->narrow->hook_count
+           : question->shadow ? question->method->shadow_count
+                              : question->method->hook_count;
 }
 
 /* The hook number `i` of the set that is asked; NULL: it has nothing to do with this question. */
 static struct qd_hook *hook_at(const struct qd_question *question, size_t i)
 {
+    const size_t *hooks = question->shadow ? question->method->shadow_hooks : question->method->hooks;
     struct qd_hook *hook;
 
     if (question->narrow)
         return qd_narrow_hook(question->narrow, question->method, i);
-    hook = &question->generation->hooks[question->method->hooks[i]];
-    return question->visibility && hook->list_only ? NULL : hook;
+    hook = &question->generation->hooks[hooks[i]];
+    return (question->visibility && hook->list_only) || hook->disabled ? NULL : hook;
 }
 
 /* question, info -> array of filters, or nil */
@@ -409,6 +412,8 @@ static int run_question(lua_State *L, struct qd_question *question, int argument
         snprintf(question->place, sizeof(question->place), "%.180s:%d", question->hook->file,
                  question->hook->line);
     question->failed = !budget.denied;
+    question->expected = budget.expected;
+    question->killed = budget.killed != NULL;
     snprintf(question->reason, sizeof(question->reason), "%s", budget.killed ? budget.killed : budget.reason);
     if (budget.killed)
         question->failed = true;

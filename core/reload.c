@@ -5,6 +5,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "qd/bind_core.h"
@@ -46,7 +47,8 @@ struct qd_reload {
     size_t watch_count;
     uv_fs_event_t narrows[QD_NARROWS_MAX]; /* the directories of the serving generation's narrow sets */
     size_t narrow_count;                   /* of those that are initialised */
-    uv_timer_t settle;
+    uv_timer_t settle, back;
+    struct asker *backers; /* who asked to go back */
     uint64_t first_change_ms;
     uv_work_t work;
     bool loading;
@@ -80,18 +82,39 @@ static int set_app(lua_State *L)
     return 0;
 }
 
+/* From now on calls begin in this generation. The limits' buckets and the grants' clocks go on in it, also
+ * when it has served before and others have served meanwhile. */
+static void enter_service(struct qd_daemon *daemon, struct qd_generation *generation)
+{
+    qd_limit_adopt(generation, daemon->generation);
+    qd_grant_adopt(generation);
+    daemon->generation = generation;
+}
+
 static void adopt(struct qd_daemon *daemon, struct qd_generation *generation)
 {
     generation->daemon = daemon;
     lua_pushcfunction(generation->L, set_app);
     if (qd_run_protected(generation->L, 0, 0) != LUA_OK)
         lua_pop(generation->L, 1);
-    qd_limit_adopt(generation, daemon->generation);
-    qd_grant_adopt(generation);
     generation->number = ++daemon->generations_made;
-    daemon->generation = generation;
+    generation->since = (int64_t)time(NULL);
+    enter_service(daemon, generation);
     qd_log(QD_LOG_NOTICE, "generation %u serves: %zu methods, %zu rules, digest %s", generation->number,
            generation->method_count, generation->hook_count, generation->digest);
+}
+
+/* The one that served until now is kept, to go back to: one, not more. One without rules, in which everything
+ * is denied, is nothing to go back to. */
+static void keep(struct qd_daemon *daemon, struct qd_generation *old)
+{
+    struct qd_generation *older = daemon->previous;
+
+    daemon->previous = old->lock_reason ? NULL : old;
+    if (old->lock_reason)
+        qd_generation_unref(old);
+    if (older)
+        qd_generation_unref(older);
 }
 
 int qd_reload_first(struct qd_daemon *daemon)
@@ -170,7 +193,7 @@ static void loaded(uv_work_t *work, int status)
         qd_notify("READY=1\nSTATUS=Generation %u", daemon->generation->number);
         watch_narrows(reload, false);
         qd_subscribers_ask_again(daemon);
-        qd_generation_unref(old);
+        keep(daemon, old);
         tell(served, NULL);
     }
     free(reload->message);
@@ -210,6 +233,44 @@ int qd_reload_request(struct qd_daemon *daemon, const char *why,
     if (!reload->loading)
         begin(reload);
     return 0;
+}
+
+static void go_back(uv_timer_t *timer)
+{
+    struct qd_reload *reload = timer->data;
+    struct qd_daemon *daemon = reload->daemon;
+    struct qd_generation *old = daemon->generation;
+    struct asker *backers = reload->backers;
+
+    reload->backers = NULL;
+    if (!daemon->previous) {
+        tell(backers, "there is no generation before this one");
+        return;
+    }
+    enter_service(daemon, daemon->previous);
+    daemon->previous = old;
+    qd_log(QD_LOG_NOTICE,
+           "back to generation %u from %u, until files change or a reload is asked for: digest %s",
+           daemon->generation->number, old->number, daemon->generation->digest);
+    qd_notify("READY=1\nSTATUS=Generation %u", daemon->generation->number);
+    qd_subscribers_ask_again(daemon);
+    tell(backers, NULL);
+}
+
+int qd_reload_rollback(struct qd_daemon *daemon, void (*done)(void *context, const char *error),
+                       void *context)
+{
+    struct qd_reload *reload = daemon->reload;
+    struct asker *asker;
+
+    if (reload->backers)
+        return -EALREADY; /* two at once would cancel each other */
+    asker = calloc(1, sizeof(*asker));
+    if (!asker)
+        return -ENOMEM;
+    *asker = (struct asker){.done = done, .context = context};
+    reload->backers = asker;
+    return uv_timer_start(&reload->back, go_back, 0, 0);
 }
 
 static void settled(uv_timer_t *timer)
@@ -400,12 +461,10 @@ int qd_reload_watch(struct qd_daemon *daemon)
     if (!reload)
         return -ENOMEM;
     reload->daemon = daemon;
-    if (uv_timer_init(&daemon->loop, &reload->settle) < 0) {
-        free(reload);
-        return -ENOMEM;
-    }
-    reload->settle.data = reload;
-    reload->handles = 1;
+    uv_timer_init(&daemon->loop, &reload->settle); /* can't fail: they only fill the handles */
+    uv_timer_init(&daemon->loop, &reload->back);
+    reload->settle.data = reload->back.data = reload;
+    reload->handles = 2;
     daemon->reload = reload;
     watch_tree(reload, daemon->config.scripts_dir, 4);
     watch(reload, daemon->config.acl_dir);
@@ -431,7 +490,8 @@ void qd_reload_close(struct qd_daemon *daemon)
     if (!reload)
         return;
     tell(reload->asked, "the daemon stops");
-    reload->asked = NULL;
+    tell(reload->backers, "the daemon stops");
+    reload->asked = reload->backers = NULL;
     for (size_t i = 0; i < reload->watch_count; i++)
         uv_close((uv_handle_t *)&reload->watches[i], handle_closed);
     for (size_t i = 0; i < reload->narrow_count; i++)
@@ -442,4 +502,5 @@ void qd_reload_close(struct qd_daemon *daemon)
         uv_close((uv_handle_t *)&reload->policies[i].includes, handle_closed);
     }
     uv_close((uv_handle_t *)&reload->settle, handle_closed);
+    uv_close((uv_handle_t *)&reload->back, handle_closed);
 }

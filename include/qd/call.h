@@ -21,6 +21,9 @@ struct qd_refusal {
     const char *class_name;
     char message[256];
 };
+/* Who wants to know: a client, the console, which is outside rules and limits (law 5), or an explanation,
+ * which uses nothing up. */
+enum qd_asked { QD_ASKED_BY_CLIENT, QD_ASKED_BY_CONSOLE, QD_ASKED_DRY };
 /* What a request names. Borrowed: good until the loop goes on. */
 struct qd_ends {
     const struct qd_method *method;
@@ -28,8 +31,9 @@ struct qd_ends {
 };
 /* Looks up what the request names, and checks what the method's declaration demands, in the serving
  * generation. False: `ret_refusal` is the answer. */
-bool qd_dispatch_check(struct qd_daemon *daemon, enum qd_socket socket, const struct qd_request *request,
-                       struct qd_ends *ret_ends, struct qd_refusal *ret_refusal);
+bool qd_dispatch_check(struct qd_daemon *daemon, enum qd_socket socket, enum qd_asked asked,
+                       const struct qd_request *request, struct qd_ends *ret_ends,
+                       struct qd_refusal *ret_refusal);
 /* Answers with an exception. `traceback` may be NULL; it is shown only with --debug. */
 void qd_answer_exception(struct qd_daemon *daemon, struct qd_connection *connection, const char *class_name,
                          const char *traceback, const char *message);

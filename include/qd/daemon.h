@@ -56,8 +56,10 @@ struct qd_config {
     char *qubesdb_dir; /* where the sockets of QubesDB's daemons are */
     char *kernels_dir;
     char *libvirt_uri;
-    char *group; /* of the sockets; empty: the process's own */
-    char *file;  /* of --import-xml, --export-xml, --copy-store */
+    char *audit_file; /* empty: none */
+    char *audit_dom0; /* yes or no */
+    char *group;      /* of the sockets; empty: the process's own */
+    char *file;       /* of --import-xml, --export-xml, --copy-store, --check-acl */
     bool debug;
 };
 
@@ -78,6 +80,8 @@ struct qd_method {
     int handler;    /* reference in the registry */
     size_t *hooks;  /* indexes into the generation's */
     size_t hook_count;
+    size_t *shadow_hooks; /* likewise, of shadow rules */
+    size_t shadow_count;
 };
 
 /* What became of a hook's questions since its generation was loaded. Explanations (explain.h) don't count. */
@@ -94,7 +98,11 @@ struct qd_hook {
     char *pattern;
     char *file;
     int line;
-    int function;   /* reference in the registry */
+    int function; /* reference in the registry */
+    bool shadow;  /* of acl.d/shadow: judged beside the others, changes nothing */
+    uint64_t shadow_logged_ns;
+    bool disabled;  /* a shadow rule that used up its budget: not asked any more */
+    bool matched;   /* some method has its event */
     bool list_only; /* its filters decide what lists show, not what a source may know of */
 };
 
@@ -106,8 +114,8 @@ struct qd_budget {
     uint64_t deadline_ns; /* uv_hrtime's clock */
     size_t memory;        /* the generation's use may not pass this */
     unsigned failed_allocations;
-    const char *killed; /* why; a pcall can't unset it */
-    bool denied;
+    const char *killed;    /* why; a pcall can't unset it */
+    bool denied, expected; /* by deny(), which may say that it is nothing special */
     char reason[256];
     char place[160];  /* file:line of the hook that decided */
     bool counts_each; /* for a trace: every single instruction is counted, though judged as ever */
@@ -127,6 +135,7 @@ struct qd_generation {
     uint64_t script_deadline_ns;
     unsigned guarded; /* hooks of sites that run, one inside the other */
     bool loading;
+    bool loading_shadow;
     bool unhurried;             /* nobody is served yet, so scripts may take their time */
     char *lock_reason;          /* the rules did not load at start: everything that asks is denied */
     struct qd_method **methods; /* sorted by name */
@@ -216,7 +225,7 @@ struct qd_subscriber {
 };
 
 struct qd_status {
-    uint64_t calls, denied, limited, failed;
+    uint64_t calls, denied, denied_expected, shadow_differences, limited, failed;
     unsigned connections;
 };
 
@@ -239,6 +248,7 @@ struct qd_daemon {
     struct qd_lock *locks;
     struct qd_listener *listeners;
     struct qd_reload *reload;
+    struct qd_audit *audit;      /* NULL: there is none */
     struct qd_program *programs; /* bind_run.c */
     unsigned program_count;
     struct qd_qubesdb *qubesdb;

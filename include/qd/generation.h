@@ -14,6 +14,11 @@ struct qd_load_options {
     const char *policy_dir; /* directories, with ':' between them; NULL: there is no qrexec policy */
     bool acl_may_be_absent; /* at start only */
     bool ext_may_fail;      /* likewise: one that does not load is left out, and the log has why */
+    /* Set: a mistake in a rule file does not end the load, but is told, and so is what else an admin should
+     * know of (not an error). The message begins with file and line where it has them. On the load's thread.
+     */
+    void (*report)(void *context, bool error, const char *message);
+    void *report_context;
     bool policy_may_fail; /* likewise: with a broken policy nothing is listed to qubes, and the log has why */
 };
 

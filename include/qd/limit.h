@@ -36,8 +36,8 @@ int qd_limit_bind(lua_State *L);
 void qd_limit_free(struct qd_limit *limit);
 
 /* Takes the tokens for a call of the serving generation; `method` is as the request spells it. False: over a
- * limit, counted and logged; `ret_message` is for the caller. */
-bool qd_limit_take(struct qd_daemon *daemon, const struct qd_object *source, struct qd_slice method,
+ * limit, counted and logged; `ret_message` is for the caller. A dry call takes nothing and counts nothing. */
+bool qd_limit_take(struct qd_daemon *daemon, const struct qd_object *source, struct qd_slice method, bool dry,
                    char ret_message[static 256]);
 /* `generation` serves now, after `before` (or NULL): what both limit in the same way goes on. */
 void qd_limit_adopt(struct qd_generation *generation, struct qd_generation *before);

@@ -53,19 +53,6 @@ end
 
 -- ---- for people ----
 
--- Prints rows of cells, each column as wide as it needs.
-local function print_rows(rows)
-  local widths = {}
-  for _, row in ipairs(rows) do
-    for i, cell in ipairs(row) do widths[i] = math.max(widths[i] or 0, utf8.len(cell) or #cell) end
-  end
-  for _, row in ipairs(rows) do
-    local cells = {}
-    for i, cell in ipairs(row) do cells[i] = cell .. (' '):rep(widths[i] - (utf8.len(cell) or #cell)) end
-    print('  ' .. (table.concat(cells, '  '):gsub(' +$', '')))
-  end
-end
-
 local function cost(rule)
   return ('%d instructions, %d µs'):format(rule.instructions, math.ceil(rule.ns / 1000))
 end
@@ -75,7 +62,7 @@ local function print_question(question)
   if #question.rules == 0 then print('  none') end
   local rows = {}
   for i, rule in ipairs(question.rules) do rows[i] = { rule.place, rule.said, cost(rule), rule.reason or '' } end
-  print_rows(rows)
+  tool.print_rows(rows)
   if #question.items == 0 then return end
   local kept
   rows, kept = {}, 0
@@ -84,7 +71,7 @@ local function print_question(question)
     kept = kept + (item.removed_by and 0 or 1)
   end
   print(('\n%d of %d items pass:'):format(kept, #rows))
-  print_rows(rows)
+  tool.print_rows(rows)
 end
 
 local function print_hidden(hidden, source)
@@ -92,7 +79,7 @@ local function print_hidden(hidden, source)
   print(('\nqubes that %s may not know of, met on the way:'):format(source))
   local rows = {}
   for i, each in ipairs(hidden) do rows[i] = { each.place or '-', each.reason and 'failed' or 'hides', each.qube, each.reason or '' } end
-  print_rows(rows)
+  tool.print_rows(rows)
 end
 
 local function print_explanation(source, told)
@@ -178,7 +165,7 @@ local function run_why_hidden(options, words)
     print(last.hidden and ('%s hides %s from %s'):format(last.place, qube, source) or ('%s may know of %s'):format(source, qube))
     local rows = {}
     for i, way in ipairs(ways) do rows[i] = { way.place or '-', way.title, way.seen, way.reason or '' } end
-    print_rows(rows)
+    tool.print_rows(rows)
   end
   for _, way in ipairs(ways) do
     if way.place or way.verdict ~= 'permitted' then return tool.FOUND end

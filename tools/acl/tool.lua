@@ -105,6 +105,23 @@ function tool.ask(directory, request)
   tool.fail(tool.FAILED, '%s: %s', request.method, class and class .. ': ' .. message or 'no answer')
 end
 
+-- Prints rows of cells, indented, each column as wide as it needs; `right` is a set of columns to be aligned on their right.
+function tool.print_rows(rows, right)
+  local widths = {}
+  local function width(cell) return utf8.len(cell) or #cell end
+  for _, row in ipairs(rows) do
+    for i, cell in ipairs(row) do widths[i] = math.max(widths[i] or 0, width(cell)) end
+  end
+  for _, row in ipairs(rows) do
+    local cells = {}
+    for i, cell in ipairs(row) do
+      local space = (' '):rep(widths[i] - width(cell))
+      cells[i] = right and right[i] and space .. cell or cell .. space
+    end
+    print('  ' .. (table.concat(cells, '  '):gsub(' +$', '')))
+  end
+end
+
 -- ---- a daemon of one's own ----
 
 local running = {}
@@ -121,6 +138,38 @@ end
 
 local function scripts_folder()
   return tree() and uv.fs_stat(tree() .. '/scripts') and tree() .. '/scripts' or '/usr/share/qubesd/scripts'
+end
+
+tool.program = program
+
+-- Adds the option for the scripts to those of a qubesd that is run once: installed, it knows by itself where they are.
+function tool.add_scripts(arguments)
+  if tree() then table.move({ '--scripts-dir', scripts_folder() }, 1, 2, #arguments + 1, arguments) end
+end
+
+-- Runs a program to its end. Its exit status, what it printed, and what it said on standard error; fails when it can't be run.
+function tool.run(path, arguments, seconds)
+  local out, err, open, status = uv.new_pipe(), uv.new_pipe(), 2, nil
+  local texts = { [out] = '', [err] = '' }
+  local process, problem = uv.spawn(path, { args = arguments, stdio = { nil, out, err } }, function(code, signal) status = signal ~= 0 and -signal or code end)
+  if not process then
+    out:close()
+    err:close()
+    tool.fail(tool.FAILED, '%s: %s', path, problem)
+  end
+  for pipe in pairs(texts) do
+    pipe:read_start(function(_, data)
+      if data then texts[pipe] = texts[pipe] .. data else open = open - 1 end
+    end)
+  end
+  local ended = wait_for(function() return status and open == 0 end, seconds)
+  if not ended then process:kill('sigkill') end
+  wait_for(function() return status end, 10)
+  out:close()
+  err:close()
+  process:close()
+  if not ended then tool.fail(tool.FAILED, '%s: not done after %d seconds', path, seconds) end
+  return status, texts[out], texts[err]
 end
 
 -- Starts a daemon in a directory of its own, on libvirt's test driver, with the rules of `acl`. Options: `scripts`, `ext`, `policy`
