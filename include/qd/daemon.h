@@ -56,8 +56,10 @@ struct qd_config {
     char *qubesdb_dir; /* where the sockets of QubesDB's daemons are */
     char *kernels_dir;
     char *libvirt_uri;
-    char *group; /* of the sockets; empty: the process's own */
-    char *file;  /* of --import-xml, --export-xml, --copy-store, --check-acl */
+    char *acl_tests;    /* "no", "yes", or the path of what is to be run instead of qubesd-acl */
+    char *acl_coverage; /* where the lines of rules that have run are written; NULL: nowhere */
+    char *group;        /* of the sockets; empty: the process's own */
+    char *file;         /* of --import-xml, --export-xml, --copy-store, --check-acl */
     bool debug;
 };
 
@@ -121,6 +123,8 @@ struct qd_generation {
     unsigned number;
     int64_t since; /* when it served first, in seconds since 1970 */
     char digest[65];
+    char code_digest[65];         /* without the qrexec policy */
+    struct qd_coverage *coverage; /* NULL: not wanted */
     size_t memory;
     struct qd_budget *budget;
     struct qd_trace *trace; /* what questions are written down in while a call is explained, else NULL */
