@@ -62,7 +62,7 @@ void qd_bind_rules_add_hook(lua_State *L, const char *pattern, bool list_only)
     function = luaL_ref(L, LUA_REGISTRYINDEX);
 
     /* Nothing below raises but the last line. */
-    if (*count % 64 == 0) {
+    if (!*hooks || *count % 64 == 0) {
         grown = realloc(*hooks, (*count + 64) * sizeof(*grown));
         if (!grown)
             luaL_error(L, "no memory");
