@@ -62,10 +62,12 @@ void qd_bind_rules_add_hook(lua_State *L, const char *pattern, bool list_only)
     function = luaL_ref(L, LUA_REGISTRYINDEX);
 
     /* Nothing below raises but the last line. */
-    if (!*hooks || *count % 64 == 0) {
+    if (*count % 64 == 0) {
         grown = realloc(*hooks, (*count + 64) * sizeof(*grown));
-        if (!grown)
+        if (!grown) {
             luaL_error(L, "no memory");
+            return;
+        }
         *hooks = grown;
     }
     hook = &(*hooks)[*count];
