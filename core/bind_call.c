@@ -54,16 +54,6 @@ void qd_push_call(lua_State *L, struct qd_call *call)
     call->handle = handle;
 }
 
-static struct qd_question question_of(const struct qd_call *call, const struct qd_method *method)
-{
-    return (struct qd_question){.generation = call->generation,
-                                .method = method,
-                                .source = call->source,
-                                .dest = call->dest,
-                                .arg = call->arg,
-                                .bypass = call->bypass};
-}
-
 /* What the caller is told: the reason that a rule chose to give, and nothing of a rule that failed. */
 static int refuse(lua_State *L, struct qd_call *call, const struct qd_question *question, uint64_t asked_ns)
 {
@@ -81,7 +71,7 @@ static int refuse(lua_State *L, struct qd_call *call, const struct qd_question *
 static struct qd_call *ask(lua_State *L, int info, int list)
 {
     struct qd_call *call = check_call(L);
-    struct qd_question question = question_of(call, call->method);
+    struct qd_question question = qd_call_question(call, call->method);
     uint64_t begin_ns = call->daemon->audit ? uv_hrtime() : 0, asked_ns;
     int r;
 
@@ -161,7 +151,7 @@ static int filter_as(lua_State *L)
     count = (lua_Integer)lua_rawlen(L, 3);
     lua_createtable(L, (int)count, 0);
     for (lua_Integer i = 1; i <= count; i++) {
-        struct qd_question question = question_of(call, method);
+        struct qd_question question = qd_call_question(call, method);
 
         lua_rawgeti(L, 3, i);
         question.arg.data = luaL_checklstring(L, -1, &question.arg.size);

@@ -250,7 +250,13 @@ static int spawn(lua_State *L)
     return 0;
 }
 
-static void set_count(lua_State *L, const char *name, uint64_t value)
+void qd_set_text(lua_State *L, const char *name, const char *text)
+{
+    lua_pushstring(L, text);
+    lua_setfield(L, -2, name);
+}
+
+void qd_set_integer(lua_State *L, const char *name, int64_t value)
 {
     lua_pushinteger(L, (lua_Integer)value);
     lua_setfield(L, -2, name);
@@ -280,31 +286,30 @@ static int status(lua_State *L)
     for (struct qd_subscriber *subscriber = daemon->subscribers; subscriber; subscriber = subscriber->next)
         subscribers++;
     lua_newtable(L);
-    set_count(L, "calls", daemon->status.calls);
-    set_count(L, "denied", daemon->status.denied);
-    set_count(L, "denied_expected", daemon->status.denied_expected);
-    set_count(L, "shadow_differences", daemon->status.shadow_differences);
-    set_count(L, "limited", daemon->status.limited);
+    qd_set_integer(L, "calls", (int64_t)daemon->status.calls);
+    qd_set_integer(L, "denied", (int64_t)daemon->status.denied);
+    qd_set_integer(L, "denied_expected", (int64_t)daemon->status.denied_expected);
+    qd_set_integer(L, "shadow_differences", (int64_t)daemon->status.shadow_differences);
+    qd_set_integer(L, "limited", (int64_t)daemon->status.limited);
     qd_limit_push_status(L, daemon);
     lua_setfield(L, -2, "limits");
-    set_count(L, "failed", daemon->status.failed);
-    set_count(L, "connections", daemon->status.connections);
-    set_count(L, "subscribers", subscribers);
-    set_count(L, "qubes", qd_model_qube_count(daemon->model));
-    set_count(L, "store_commits", store.commits);
-    set_count(L, "store_calls", store.transactions);
-    set_count(L, "store_failures", store.failures);
-    set_count(L, "virt_jobs", virt.jobs);
-    set_count(L, "virt_timeouts", virt.timeouts);
-    set_count(L, "virt_lost_workers", virt.lost_workers);
+    qd_set_integer(L, "failed", (int64_t)daemon->status.failed);
+    qd_set_integer(L, "connections", daemon->status.connections);
+    qd_set_integer(L, "subscribers", (int64_t)subscribers);
+    qd_set_integer(L, "qubes", (int64_t)qd_model_qube_count(daemon->model));
+    qd_set_integer(L, "store_commits", (int64_t)store.commits);
+    qd_set_integer(L, "store_calls", (int64_t)store.transactions);
+    qd_set_integer(L, "store_failures", (int64_t)store.failures);
+    qd_set_integer(L, "virt_jobs", virt.jobs);
+    qd_set_integer(L, "virt_timeouts", (int64_t)virt.timeouts);
+    qd_set_integer(L, "virt_lost_workers", virt.lost_workers);
     lua_pushboolean(L, virt.connected);
     lua_setfield(L, -2, "virt_connected");
-    set_count(L, "resident_kib", resident_kib());
-    set_count(L, "lua_bytes", daemon->generation->memory);
-    set_count(L, "generation", daemon->generation->number);
-    set_count(L, "rules", daemon->generation->hook_count);
-    lua_pushstring(L, daemon->generation->digest);
-    lua_setfield(L, -2, "digest");
+    qd_set_integer(L, "resident_kib", (int64_t)resident_kib());
+    qd_set_integer(L, "lua_bytes", (int64_t)daemon->generation->memory);
+    qd_set_integer(L, "generation", daemon->generation->number);
+    qd_set_integer(L, "rules", (int64_t)daemon->generation->hook_count);
+    qd_set_text(L, "digest", daemon->generation->digest);
     return 1;
 }
 

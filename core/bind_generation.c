@@ -8,29 +8,17 @@
 #include "qd/bind_core.h"
 #include "qd/generation.h"
 
-static void set_text(lua_State *L, const char *name, const char *text)
-{
-    lua_pushstring(L, text);
-    lua_setfield(L, -2, name);
-}
-
-static void set_number(lua_State *L, const char *name, int64_t number)
-{
-    lua_pushinteger(L, (lua_Integer)number);
-    lua_setfield(L, -2, name);
-}
-
 static void push_generation(lua_State *L, const struct qd_generation *generation)
 {
     lua_createtable(L, 0, 8);
-    set_number(L, "number", generation->number);
-    set_number(L, "since", generation->since);
-    set_number(L, "rules", (int64_t)generation->hook_count);
-    set_number(L, "methods", (int64_t)generation->method_count);
-    set_number(L, "lua_bytes", (int64_t)generation->memory);
-    set_text(L, "digest", generation->digest);
-    set_text(L, "code_digest", generation->code_digest);
-    set_text(L, "locked", generation->lock_reason);
+    qd_set_integer(L, "number", generation->number);
+    qd_set_integer(L, "since", generation->since);
+    qd_set_integer(L, "rules", (int64_t)generation->hook_count);
+    qd_set_integer(L, "methods", (int64_t)generation->method_count);
+    qd_set_integer(L, "lua_bytes", (int64_t)generation->memory);
+    qd_set_text(L, "digest", generation->digest);
+    qd_set_text(L, "code_digest", generation->code_digest);
+    qd_set_text(L, "locked", generation->lock_reason);
 }
 
 /* core.generations(): that which serves, and the one before or nil. */
@@ -56,16 +44,16 @@ static void push_hook(lua_State *L, const struct qd_hook *hook, uint64_t now_ns)
     const struct qd_hook_counters *counters = &hook->counters;
 
     lua_createtable(L, 0, 10);
-    set_text(L, "file", hook->file);
-    set_number(L, "line", hook->line);
-    set_text(L, "event", hook->pattern);
-    set_number(L, "calls", (int64_t)counters->calls);
-    set_number(L, "denials", (int64_t)counters->denials);
-    set_number(L, "filtered", (int64_t)counters->filtered);
-    set_number(L, "failures", (int64_t)counters->failures);
-    set_number(L, "ns", (int64_t)counters->ns);
+    qd_set_text(L, "file", hook->file);
+    qd_set_integer(L, "line", hook->line);
+    qd_set_text(L, "event", hook->pattern);
+    qd_set_integer(L, "calls", (int64_t)counters->calls);
+    qd_set_integer(L, "denials", (int64_t)counters->denials);
+    qd_set_integer(L, "filtered", (int64_t)counters->filtered);
+    qd_set_integer(L, "failures", (int64_t)counters->failures);
+    qd_set_integer(L, "ns", (int64_t)counters->ns);
     if (counters->asked_ns)
-        set_number(L, "asked", wall_time(counters->asked_ns, now_ns));
+        qd_set_integer(L, "asked", wall_time(counters->asked_ns, now_ns));
 }
 
 /* core.rules(): an array of the serving generation's rules, in the order of loading. */

@@ -213,6 +213,11 @@ static void copy_library(lua_State *L, const char *name, const char *const only[
 
 void qd_bind_rules_push_environment(lua_State *L)
 {
+    static const luaL_Reg functions[] = {{"xpcall", qd_run_xpcall},
+                                         {"on", on},
+                                         {"deny", qd_bind_rules_deny},
+                                         {"filter_list", qd_permission_filter_list},
+                                         {NULL, NULL}};
     static const luaL_Reg declarations[] = {
         {"grant", qd_grant_bind}, {"limit", qd_limit_bind}, {"narrow", qd_narrow_bind}, {NULL, NULL}};
 
@@ -231,14 +236,7 @@ void qd_bind_rules_push_environment(lua_State *L)
     lua_pop(L, 1);
     copy_library(L, "table", table_names);
     wrap_sort(L);
-    lua_pushcfunction(L, qd_run_xpcall);
-    lua_setfield(L, -2, "xpcall");
-    lua_pushcfunction(L, on);
-    lua_setfield(L, -2, "on");
-    lua_pushcfunction(L, qd_bind_rules_deny);
-    lua_setfield(L, -2, "deny");
-    lua_pushcfunction(L, qd_permission_filter_list);
-    lua_setfield(L, -2, "filter_list");
+    luaL_setfuncs(L, functions, 0);
     lua_pushlightuserdata(L, QD_NONE_POINTER);
     lua_setfield(L, -2, "none");
     if (!qd_generation_of(L)->narrowing)

@@ -520,12 +520,6 @@ static int virt(lua_State *L)
     return yield(L);
 }
 
-static void set_field(lua_State *L, const char *name, uint64_t value)
-{
-    lua_pushinteger(L, (lua_Integer)value);
-    lua_setfield(L, -2, name);
-}
-
 static int push_stats(lua_State *L, struct qd_wait *wait)
 {
     lua_createtable(L, (int)wait->count, 0);
@@ -537,12 +531,12 @@ static int push_stats(lua_State *L, struct qd_wait *wait)
         lua_setfield(L, -2, "uuid");
         lua_pushstring(L, domain->name);
         lua_setfield(L, -2, "name");
-        set_field(L, "state", (uint64_t)domain->state);
-        set_field(L, "domain_id", (uint64_t)domain->domain_id);
-        set_field(L, "cpu_time", domain->cpu_time_ns);
-        set_field(L, "memory_kib", domain->memory_kib);
-        set_field(L, "max_memory_kib", domain->max_memory_kib);
-        set_field(L, "vcpus", domain->vcpus);
+        qd_set_integer(L, "state", domain->state);
+        qd_set_integer(L, "domain_id", domain->domain_id);
+        qd_set_integer(L, "cpu_time", (int64_t)domain->cpu_time_ns);
+        qd_set_integer(L, "memory_kib", (int64_t)domain->memory_kib);
+        qd_set_integer(L, "max_memory_kib", (int64_t)domain->max_memory_kib);
+        qd_set_integer(L, "vcpus", domain->vcpus);
         lua_rawseti(L, -2, (lua_Integer)i + 1);
     }
     return 1;

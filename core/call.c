@@ -290,6 +290,16 @@ void qd_savepoint_end(struct qd_call *call, struct qd_savepoint *savepoint, bool
     call->outbox = savepoint->outbox;
 }
 
+struct qd_question qd_call_question(const struct qd_call *call, const struct qd_method *method)
+{
+    return (struct qd_question){.generation = call->generation,
+                                .method = method,
+                                .source = call->source,
+                                .dest = call->dest,
+                                .arg = call->arg,
+                                .bypass = call->bypass};
+}
+
 static const char *call_name(const struct qd_call *call)
 {
     return call->method ? call->method->name : "a task";

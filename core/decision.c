@@ -105,9 +105,8 @@ static bool ask_shadow(lua_State *L, struct qd_call *call, struct qd_question *q
         ret_shadow->failed = question->failed;
     } else if (list) {
         ret_shadow->removed = left - lua_rawlen(L, -1);
-        if (ret_shadow->removed && question->hook)
-            snprintf(question->place, sizeof(question->place), "%.180s:%d", question->hook->file,
-                     question->hook->line);
+        if (ret_shadow->removed)
+            qd_permission_note_place(question);
     }
     lua_settop(L, top);
     if (r == 0 && ret_shadow->removed == 0)
@@ -118,37 +117,29 @@ static bool ask_shadow(lua_State *L, struct qd_call *call, struct qd_question *q
     return true;
 }
 
-/* core.all_qubes() stands for a list that no filter has seen. */
-static int push_list(lua_State *L, struct qd_daemon *daemon, int list)
+/* A copy of the reference to the list; core.all_qubes(), which stands for one that no filter has seen, as an
+ * array. */
+static int push_list(lua_State *L, int list)
 {
-    size_t count = qd_model_qube_count(daemon->model);
-
-    if (!list || !lua_islightuserdata(L, list))
-        return list;
-    luaL_checkstack(L, 4, "shadow rules");
-    lua_createtable(L, (int)count, 0);
-    for (size_t i = 0; i < count; i++) {
-        qd_push_object(L, qd_model_qubes(daemon->model)[i]);
-        lua_rawseti(L, -2, (lua_Integer)i + 1);
-    }
+    if (!list)
+        return 0;
+    luaL_checkstack(L, 6, "shadow rules");
+    lua_pushvalue(L, list);
+    qd_permission_spread(L, lua_gettop(L));
     return lua_gettop(L);
 }
 
 void qd_decision_permitted(lua_State *L, struct qd_call *call, int info, int list, uint64_t asked_ns)
 {
     struct qd_audit_shadow shadow;
-    struct qd_question question = {.generation = call->generation,
-                                   .method = call->method,
-                                   .source = call->source,
-                                   .dest = call->dest,
-                                   .arg = call->arg,
-                                   .shadow = true};
+    struct qd_question question = qd_call_question(call, call->method);
     struct qd_audit_entry entry;
     int top = lua_gettop(L);
     bool differs = false;
 
+    question.shadow = true;
     if (call->method->shadow_count > 0 && !call->bypass)
-        differs = ask_shadow(L, call, &question, info, push_list(L, call->daemon, list), &shadow);
+        differs = ask_shadow(L, call, &question, info, push_list(L, list), &shadow);
     lua_settop(L, top);
     if (!qd_audit_wants(call->daemon, call->source->qid))
         return;

@@ -148,10 +148,8 @@ static struct qd_dry *push_dry(lua_State *L)
 
 static void set_text(lua_State *L, const char *name, const char *text)
 {
-    if (!text || !text[0])
-        return;
-    lua_pushstring(L, text);
-    lua_setfield(L, -2, name);
+    if (text && text[0])
+        qd_set_text(L, name, text);
 }
 
 static void push_result(lua_State *L, const struct qd_generation *generation, const struct qd_dry *dry)

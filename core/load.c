@@ -295,7 +295,7 @@ static int load_extension(struct qd_load *load, const char *path, const char *sh
     return 0;
 }
 
-static int is_lua(const struct dirent *entry)
+int qd_load_is_lua(const struct dirent *entry)
 {
     size_t size = strlen(entry->d_name);
 
@@ -304,10 +304,10 @@ static int is_lua(const struct dirent *entry)
 
 static int is_folder(const struct dirent *entry)
 {
-    return entry->d_name[0] != '.' && !is_lua(entry);
+    return entry->d_name[0] != '.' && !qd_load_is_lua(entry);
 }
 
-static int in_byte_order(const struct dirent **a, const struct dirent **b)
+int qd_load_in_byte_order(const struct dirent **a, const struct dirent **b)
 {
     return strcmp((*a)->d_name, (*b)->d_name);
 }
@@ -322,7 +322,7 @@ static int load_entries(struct qd_load *load, const char *path, const char *show
                         int depth, bool folders)
 {
     struct dirent **entries;
-    int count = scandir(path, &entries, folders ? is_folder : is_lua, in_byte_order), r = 0;
+    int count = scandir(path, &entries, folders ? is_folder : qd_load_is_lua, qd_load_in_byte_order), r = 0;
 
     if (count < 0)
         return fail(load, "%s: cannot be read: %s", path, strerror(errno));

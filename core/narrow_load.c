@@ -240,22 +240,10 @@ static int load_file(struct reading *reading, const char *name)
     return r;
 }
 
-static int is_rule(const struct dirent *entry)
-{
-    size_t size = strlen(entry->d_name);
-
-    return entry->d_name[0] != '.' && size > 4 && strcmp(entry->d_name + size - 4, ".lua") == 0;
-}
-
-static int in_byte_order(const struct dirent **a, const struct dirent **b)
-{
-    return strcmp((*a)->d_name, (*b)->d_name);
-}
-
 static int load_files(struct reading *reading)
 {
     struct dirent **entries;
-    int count = scandirat(reading->directory, ".", &entries, is_rule, in_byte_order), r = 0;
+    int count = scandirat(reading->directory, ".", &entries, qd_load_is_lua, qd_load_in_byte_order), r = 0;
 
     if (count < 0)
         return fail(reading, "%s: cannot be read: %s", reading->narrow->shown, strerror(errno));

@@ -383,13 +383,20 @@ static size_t count_items(lua_State *L, int list, struct qd_daemon *daemon)
     return lua_islightuserdata(L, list) ? qd_model_qube_count(daemon->model) : lua_rawlen(L, list);
 }
 
+void qd_permission_note_place(struct qd_question *question)
+{
+    if (question->hook)
+        snprintf(question->place, sizeof(question->place), "%.180s:%d", question->hook->file,
+                 question->hook->line);
+}
+
 /* Runs a body under a budget. On failure the question says why. */
 static int run_question(lua_State *L, struct qd_question *question, int arguments, size_t items)
 {
     struct qd_generation *generation = question->generation;
     struct qd_budget budget;
     size_t memory = generation->memory;
-    uint64_t began_ns = uv_hrtime();
+    uint64_t began_ns = question->narrow ? uv_hrtime() : 0;
     int r;
 
     if (generation->budget) {
@@ -408,9 +415,7 @@ static int run_question(lua_State *L, struct qd_question *question, int argument
         qd_narrow_end(question->narrow, generation, &budget, memory, began_ns);
     if (r == 0)
         return 0;
-    if (question->hook)
-        snprintf(question->place, sizeof(question->place), "%.180s:%d", question->hook->file,
-                 question->hook->line);
+    qd_permission_note_place(question);
     question->failed = !budget.denied;
     question->expected = budget.expected;
     question->killed = budget.killed != NULL;

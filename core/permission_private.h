@@ -15,6 +15,8 @@ bool qd_permission_filter_event_set(lua_State *L, struct qd_question *question, 
                                     struct qd_object *subject, const char *event, int info);
 /* Whether one set lets the qube be known. */
 bool qd_permission_visible_set(lua_State *L, struct qd_question *question, struct qd_object *object);
+/* Fills the place in, from the hook. */
+void qd_permission_note_place(struct qd_question *question);
 /* Replaces core.all_qubes() at the index by the array of them. */
 void qd_permission_spread(lua_State *L, int list);
 

@@ -172,16 +172,12 @@ static void add_directory(lua_State *L, struct qd_load *load, const char *path, 
 /* core.policy(): { directories = those that exist, read =, list =, failed = }. */
 int qd_bind_policy(lua_State *L)
 {
+    static const luaL_Reg functions[] = {
+        {"read", read_policy}, {"list", list_policy}, {"failed", policy_failed}, {NULL, NULL}};
     struct qd_load *load = check_load(L);
     const char *rest = qd_load_options_of(load)->policy_dir;
 
-    lua_createtable(L, 0, 4);
-    lua_pushcfunction(L, read_policy);
-    lua_setfield(L, -2, "read");
-    lua_pushcfunction(L, list_policy);
-    lua_setfield(L, -2, "list");
-    lua_pushcfunction(L, policy_failed);
-    lua_setfield(L, -2, "failed");
+    luaL_newlib(L, functions);
     lua_newtable(L);
     while (rest) {
         size_t size = strcspn(rest, ":");

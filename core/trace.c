@@ -287,24 +287,12 @@ void qd_trace_free(struct qd_trace *trace)
 
 /* ---- as Lua tables ---- */
 
-static void set_text(lua_State *L, const char *name, const char *text)
-{
-    lua_pushstring(L, text); /* nil for NULL: no field */
-    lua_setfield(L, -2, name);
-}
-
-static void set_number(lua_State *L, const char *name, uint64_t number)
-{
-    lua_pushinteger(L, (lua_Integer)number);
-    lua_setfield(L, -2, name);
-}
-
 static void set_place(lua_State *L, const struct qd_hook *hook)
 {
     if (!hook)
         return;
-    set_text(L, "file", hook->file);
-    set_number(L, "line", (uint64_t)hook->line);
+    qd_set_text(L, "file", hook->file);
+    qd_set_integer(L, "line", hook->line);
 }
 
 static void push_rule(lua_State *L, const struct qd_trace_rule *rule)
@@ -317,17 +305,17 @@ static void push_rule(lua_State *L, const struct qd_trace_rule *rule)
 
     lua_createtable(L, 0, 8);
     set_place(L, rule->hook);
-    set_text(L, "event", rule->hook->pattern);
-    set_text(L, "said", words[rule->said]);
-    set_text(L, "reason", rule->reason);
-    set_number(L, "instructions", rule->instructions);
-    set_number(L, "ns", rule->ns);
+    qd_set_text(L, "event", rule->hook->pattern);
+    qd_set_text(L, "said", words[rule->said]);
+    qd_set_text(L, "reason", rule->reason);
+    qd_set_integer(L, "instructions", (int64_t)rule->instructions);
+    qd_set_integer(L, "ns", (int64_t)rule->ns);
 }
 
 static void push_item(lua_State *L, const struct qd_trace_item *item)
 {
     lua_createtable(L, 0, 2);
-    set_text(L, "name", item->text ? item->text : "");
+    qd_set_text(L, "name", item->text ? item->text : "");
     if (item->removed_by) {
         lua_pushfstring(L, "%s:%d", item->removed_by->file, item->removed_by->line);
         lua_setfield(L, -2, "removed_by");
@@ -337,8 +325,8 @@ static void push_item(lua_State *L, const struct qd_trace_item *item)
 static void push_question(lua_State *L, const struct qd_trace_question *question)
 {
     lua_createtable(L, 0, 4);
-    set_text(L, "method", question->method->name);
-    set_text(L, "arg", question->arg ? question->arg : "");
+    qd_set_text(L, "method", question->method->name);
+    qd_set_text(L, "arg", question->arg ? question->arg : "");
     lua_createtable(L, (int)question->rule_count, 0);
     for (size_t i = 0; i < question->rule_count; i++) {
         push_rule(L, &question->rules[i]);
@@ -366,9 +354,9 @@ void qd_trace_push(lua_State *L, const struct qd_trace *trace)
     lua_createtable(L, (int)trace->hidden_count, 0);
     for (size_t i = 0; i < trace->hidden_count; i++) {
         lua_createtable(L, 0, 4);
-        set_text(L, "qube", trace->hidden[i].qube ? trace->hidden[i].qube : "");
+        qd_set_text(L, "qube", trace->hidden[i].qube ? trace->hidden[i].qube : "");
         set_place(L, trace->hidden[i].by);
-        set_text(L, "reason", trace->hidden[i].reason);
+        qd_set_text(L, "reason", trace->hidden[i].reason);
         lua_rawseti(L, -2, (lua_Integer)i + 1);
     }
     lua_setfield(L, -2, "hidden");

@@ -52,6 +52,10 @@ void qd_push_untrusted_bytes(lua_State *L, uint64_t serial, const void *data, si
 struct qd_untrusted *qd_push_untrusted(lua_State *L, struct qd_call *call);
 bool qd_is_untrusted(lua_State *L, int index);
 
+/* bind_core.c: fields of the table on the top. No text (NULL): no field. May raise. */
+void qd_set_text(lua_State *L, const char *name, const char *text);
+void qd_set_integer(lua_State *L, const char *name, int64_t value);
+
 /* bind_core.c: answers kept for a version of the model. Pushes the one of this key and version, or nothing
  * and returns false; keeps the string on the top. */
 bool qd_cached_push(lua_State *L, const char *key, uint64_t version);

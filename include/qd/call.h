@@ -6,6 +6,7 @@
 #define QD_CALL_H
 
 #include "qd/daemon.h"
+#include "qd/permission.h"
 
 struct qd_connection;
 
@@ -39,6 +40,9 @@ void qd_answer_exception(struct qd_daemon *daemon, struct qd_connection *connect
                          const char *traceback, const char *message);
 
 /* ---- call.c ---- */
+
+/* What is asked of the rules of a method for this call. */
+struct qd_question qd_call_question(const struct qd_call *call, const struct qd_method *method);
 
 /* A call with its references taken, without a thread yet. NULL: no memory. */
 struct qd_call *qd_call_new(struct qd_daemon *daemon, struct qd_generation *generation,

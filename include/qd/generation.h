@@ -69,6 +69,10 @@ struct qd_load;
 int qd_load_digest(struct qd_load *load, const char *shown, const char *text, size_t size);
 /* The same for a file of the qrexec policy. */
 int qd_load_digest_policy(struct qd_load *load, const char *shown, const char *text, size_t size);
+/* For scandir: the files of a directory that are read, and the order in which they are. */
+struct dirent;
+int qd_load_is_lua(const struct dirent *entry);
+int qd_load_in_byte_order(const struct dirent **a, const struct dirent **b);
 const struct qd_load_options *qd_load_options_of(const struct qd_load *load);
 /* Compiles and runs the text as a rule file of the narrow set that loads; within the budget of a hook, but
  * not longer than until `until_ns` (uv_hrtime's clock). */
