@@ -270,6 +270,14 @@ function Daemon:set_rule(name, text)
   return answer.body
 end
 
+-- Writes rules that must not load; the message of the reload that refused them.
+function Daemon:refused_rule(name, text)
+  self:write_rule(name, text)
+  local answer = self:reload()
+  if answer.class ~= 'QubesException' then error(('not refused: %s %s\n%s'):format(answer.kind, tostring(answer.class), text), 2) end
+  return answer.message
+end
+
 -- Whether the daemon still answers.
 function Daemon:is_alive()
   return not self.exit_code and self:call('dom0', 'admin.vmclass.List', 'dom0', '', '', { socket = 'qubesd.console.sock' }).kind == 'ok'

@@ -39,14 +39,6 @@ local function advice_of(message, vocabulary)
   return 'mend this line: until then none of the new rules is in force'
 end
 
-local function read_file(path)
-  local file, problem = io.open(path, 'rb')
-  if not file then tool.fail(tool.FAILED, '%s', problem) end
-  local text = file:read('a')
-  file:close()
-  return text
-end
-
 local function rule_files(directory)
   local scan, problem = uv.fs_scandir(directory)
   if not scan then tool.fail(tool.USAGE, '%s', problem) end
@@ -117,7 +109,7 @@ local function is_told(finding, found)
 end
 
 local function check_file(path, vocabulary, loaded)
-  local text = read_file(path)
+  local text = tool.read_file(path, tool.FAILED)
   local lines = lines_of(text)
   local found = syntax.problem and {} or rule_checks(text, vocabulary)
   for _, finding in ipairs(loaded) do

@@ -25,18 +25,6 @@ local OPTIONS = {
   ['--why-hidden'] = 'value', ['--from'] = 'value',
 }
 
-local function read_file(path)
-  local file, problem = io.open(path, 'rb')
-  if not file then tool.fail(tool.USAGE, '%s', problem) end
-  local text = file:read('a')
-  file:close()
-  return text
-end
-
-local function hex(bytes)
-  return (bytes:gsub('.', function(byte) return ('%02x'):format(byte:byte()) end))
-end
-
 -- The directory with the sockets of the daemon that is to be asked.
 local function daemon_of(options)
   if options.store and not options.acl then tool.fail(tool.USAGE, '--store is for --acl') end
@@ -97,8 +85,8 @@ end
 local function run_call(options, words)
   local source, method, dest, argument = table.unpack(words)
   if #words < 3 or #words > 4 then tool.fail(tool.USAGE, 'SOURCE METHOD DESTINATION [ARGUMENT]; --help tells more') end
-  local payload = options.payload or (options['payload-file'] and read_file(options['payload-file'])) or ''
-  local told, text = explain(daemon_of(options), { source = source, method = method, dest = dest, arg = argument or '', payload_hex = hex(payload) })
+  local payload = options.payload or (options['payload-file'] and tool.read_file(options['payload-file'], tool.USAGE)) or ''
+  local told, text = explain(daemon_of(options), { source = source, method = method, dest = dest, arg = argument or '', payload_hex = tool.hex(payload) })
   if options.json then io.stdout:write(text) else print_explanation(source, told) end
   return told.verdict == 'permitted' and tool.OK or tool.FOUND
 end

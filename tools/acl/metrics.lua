@@ -78,8 +78,7 @@ end
 return {
   help = HELP,
   run = function(arguments)
-    local options, words = tool.options(arguments, { ['--socket-dir'] = 'value' })
-    if #words > 0 then tool.fail(tool.USAGE, 'metrics takes options only') end
+    local options = tool.only_options('metrics', arguments, { ['--socket-dir'] = 'value' })
     local status = json.decode(tool.ask(options['socket-dir'] or '/run', { method = 'console.Status' }))
     print_daemon(status)
     print_rules(status.rules)

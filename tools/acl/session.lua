@@ -8,7 +8,7 @@ local tool = require 'tool'
 
 local SOCKETS = { internal = 'qubesd.internal.sock', qubes = 'qubesd.misc.sock' }
 local EVENTS_SECONDS = 5 -- for events that are expected
-local QUIET_MS = 30 -- for such as are not
+local QUIET_SECONDS = 0.03 -- for such as are not
 
 local Session = {}
 Session.__index = Session
@@ -82,9 +82,8 @@ end
 
 -- What console.Explain says of a call, or nil.
 function Session:explain(request)
-  local hex = (request.payload or ''):gsub('.', function(byte) return ('%02x'):format(byte:byte()) end)
   local body = tool.call(self.directory, { method = 'console.Explain', payload = json.encode {
-    source = request.src, method = request.method, dest = request.dest or 'dom0', arg = request.arg or '', payload_hex = hex,
+    source = request.src, method = request.method, dest = request.dest or 'dom0', arg = request.arg or '', payload_hex = tool.hex(request.payload or ''),
   } })
   return body and json.decode(body)
 end
@@ -130,18 +129,10 @@ function Events:parse()
   end
 end
 
-local function pause(milliseconds)
-  local ended = false
-  local timer = uv.new_timer()
-  timer:start(milliseconds, 0, function() ended = true end)
-  while not ended do uv.run('once') end
-  timer:close()
-end
-
 -- What has come so far; waits for it when fewer than `expected` have, and a little for such as nobody expects.
 function Events:take(expected)
   self.session:console('admin.vmclass.List') -- what was told before this is answered has been sent
-  pause(QUIET_MS)
+  tool.wait_for(function() return false end, QUIET_SECONDS)
   tool.wait_for(function()
     self:parse()
     return self.ended or #self.list >= expected

@@ -49,8 +49,7 @@ end
 return {
   help = HELP,
   run = function(arguments)
-    local options, words = tool.options(arguments, { ['--json'] = 'flag', ['--socket-dir'] = 'value' })
-    if #words > 0 then tool.fail(tool.USAGE, 'status takes options only') end
+    local options = tool.only_options('status', arguments, { ['--json'] = 'flag', ['--socket-dir'] = 'value' })
     local text = tool.ask(options['socket-dir'] or '/run', { method = 'console.Status' })
     if options.json then
       io.stdout:write(text)

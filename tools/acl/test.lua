@@ -45,14 +45,6 @@ end
 
 local function is_lua(entry) return entry.kind ~= 'directory' and entry.name:match('^[^.].*%.lua$') ~= nil end
 
-local function read_file(path)
-  local file, problem = io.open(path, 'rb')
-  if not file then tool.fail(tool.USAGE, '%s', problem) end
-  local text = file:read('a')
-  file:close()
-  return text
-end
-
 -- Gives a copy the owner and mode of the original, as far as we may.
 local function make_alike(path, status)
   uv.fs_chown(path, status.uid, status.gid)
@@ -170,7 +162,8 @@ local function tell_coverage(self, tap)
   print(prefix .. 'lines of rules that have run:')
   for _, entry in ipairs(entries(self.rules)) do
     if is_lua(entry) then
-      local all, run, never = coverage.summary(coverage.lines(read_file(self.rules .. '/' .. entry.name)), self.ran['acl.d/' .. entry.name] or {})
+      local text = tool.read_file(self.rules .. '/' .. entry.name, tool.USAGE)
+      local all, run, never = coverage.summary(coverage.lines(text), self.ran['acl.d/' .. entry.name] or {})
       print(('%s  %3d %%  %s%s'):format(prefix, all == 0 and 100 or run * 100 // all, entry.name, never ~= '' and '   never: ' .. never or ''))
     end
   end

@@ -61,6 +61,27 @@ function tool.options(arguments, spec)
   return options, words
 end
 
+-- The options of a command that takes no words.
+function tool.only_options(name, arguments, spec)
+  local options, words = tool.options(arguments, spec)
+  if #words > 0 then tool.fail(tool.USAGE, '%s takes options only', name) end
+  return options
+end
+
+-- The text of a file. When there is none to be had, the command ends with `status`.
+function tool.read_file(path, status)
+  local file, problem = io.open(path, 'rb')
+  if not file then tool.fail(status, '%s', problem) end
+  local text = file:read('a')
+  file:close()
+  return text
+end
+
+-- Two hexadecimal digits for each byte, as console.Explain takes a payload.
+function tool.hex(bytes)
+  return (bytes:gsub('.', function(byte) return ('%02x'):format(byte:byte()) end))
+end
+
 -- Lets libuv run until the condition holds; false when it did not within the seconds.
 local function wait_for(condition, seconds)
   local timer, late = uv.new_timer(), false
@@ -112,6 +133,19 @@ function tool.ask(directory, request)
   local body, class, message = tool.call(directory, request)
   if body then return body end
   tool.fail(tool.FAILED, '%s: %s', request.method, class and class .. ': ' .. message or 'no answer')
+end
+
+-- A command that has another generation serve: tells which one, or why not.
+function tool.change_generation(name, arguments, method)
+  local options = tool.only_options(name, arguments, { ['--socket-dir'] = 'value' })
+  local body, class, message = tool.call(options['socket-dir'] or '/run', { method = method })
+  if body then
+    local number, digest = body:match('generation=(%d+) digest=(%x+)')
+    print(('generation %s serves, digest %s'):format(number, digest:sub(1, 12)))
+    return tool.OK
+  end
+  io.stderr:write(class and message or 'no answer', '\n')
+  return tool.FOUND
 end
 
 -- Prints rows of cells, indented, each column as wide as it needs; `right` is a set of columns to be aligned on their right.
@@ -181,11 +215,15 @@ function tool.run(path, arguments, seconds)
   return status, texts[out], texts[err]
 end
 
+local function make_directory()
+  return assert(uv.fs_mkdtemp((os.getenv('TMPDIR') or '/tmp') .. '/qubesd-acl.XXXXXX'))
+end
+
 -- Starts a daemon in a directory of its own, on libvirt's test driver, with the rules of `acl`. Options: `scripts`, `ext`, `policy`
 -- (directories; without them the packaged scripts, no extensions, no policy), `state` (an existing store's directory), `program` (another qubesd),
 -- `arguments` (more of them). Returns { directory =, log = … }; fails with the daemon's own words. main() stops it.
 function tool.start_daemon(options)
-  local directory = assert(uv.fs_mkdtemp((os.getenv('TMPDIR') or '/tmp') .. '/qubesd-acl.XXXXXX'))
+  local directory = make_directory()
   local self = { directory = directory, log = '' }
   local err = uv.new_pipe()
   local pid
@@ -226,7 +264,7 @@ tool.remove_tree = remove_tree
 
 -- A directory that goes with the tool.
 function tool.temporary_directory()
-  local directory = assert(uv.fs_mkdtemp((os.getenv('TMPDIR') or '/tmp') .. '/qubesd-acl.XXXXXX'))
+  local directory = make_directory()
   running[#running + 1] = { directory = directory }
   return directory
 end
