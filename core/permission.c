@@ -12,208 +12,6 @@
 #include "qd/run.h"
 #include "qd/trace.h"
 
-#define FILTER_LIST "qd.filter_list"
-#define READ_ONLY "qd.read_only"
-#define INFO_DEPTH 4
-
-/* ---- info: what a hook is told, read-only, since hooks must not speak to each other ---- */
-
-static void push_read_only(lua_State *L, int index);
-
-static int read_only_index(lua_State *L)
-{
-    lua_getiuservalue(L, 1, 1);
-    lua_pushvalue(L, 2);
-    lua_rawget(L, -2);
-    if (lua_type(L, -1) == LUA_TTABLE)
-        push_read_only(L, lua_gettop(L));
-    return 1;
-}
-
-static int read_only_newindex(lua_State *L)
-{
-    return luaL_error(L, "info is read-only");
-}
-
-static int read_only_next(lua_State *L)
-{
-    lua_settop(L, 2);
-    lua_pushvalue(L, 2);
-    if (!lua_next(L, lua_upvalueindex(1)))
-        return 0;
-    if (lua_type(L, -1) == LUA_TTABLE)
-        push_read_only(L, lua_gettop(L));
-    lua_replace(L, 4);
-    lua_settop(L, 4);
-    return 2;
-}
-
-/* The iterator has the table as its upvalue: the state of a `for` would give it away. */
-static int read_only_pairs(lua_State *L)
-{
-    lua_getiuservalue(L, 1, 1);
-    lua_pushcclosure(L, read_only_next, 1);
-    return 1;
-}
-
-static int read_only_length(lua_State *L)
-{
-    lua_getiuservalue(L, 1, 1);
-    lua_pushinteger(L, (lua_Integer)lua_rawlen(L, -1));
-    return 1;
-}
-
-static void push_read_only(lua_State *L, int index)
-{
-    static const luaL_Reg methods[] = {{"__index", read_only_index},
-                                       {"__newindex", read_only_newindex},
-                                       {"__pairs", read_only_pairs},
-                                       {"__len", read_only_length},
-                                       {NULL, NULL}};
-
-    lua_newuserdatauv(L, 0, 1);
-    lua_pushvalue(L, index);
-    lua_setiuservalue(L, -2, 1);
-    if (luaL_newmetatable(L, READ_ONLY)) {
-        luaL_setfuncs(L, methods, 0);
-        lua_pushboolean(L, 0);
-        lua_setfield(L, -2, "__metatable");
-    }
-    lua_setmetatable(L, -2);
-}
-
-static void check_plain(lua_State *L, int index, int depth)
-{
-    if (depth > INFO_DEPTH)
-        luaL_error(L, "info is nested too deep");
-    luaL_checkstack(L, 8, "info");
-    for (lua_pushnil(L); lua_next(L, index); lua_pop(L, 1)) {
-        if (lua_type(L, -2) != LUA_TSTRING && lua_type(L, -2) != LUA_TNUMBER)
-            luaL_error(L, "the keys of info are names or numbers, not a %s", luaL_typename(L, -2));
-        switch (lua_type(L, -1)) {
-        case LUA_TTABLE:
-            check_plain(L, lua_gettop(L), depth + 1);
-            break;
-        case LUA_TUSERDATA:
-            if (qd_is_untrusted(L, -1))
-                luaL_error(L, "an untrusted value can't be passed to hooks: validate it first");
-            break;
-        case LUA_TFUNCTION:
-        case LUA_TTHREAD:
-            luaL_error(L, "info has plain values only, not a %s", luaL_typename(L, -1));
-            break;
-        default:
-            break;
-        }
-    }
-}
-
-void qd_permission_check_info(lua_State *L, int index)
-{
-    check_plain(L, lua_absindex(L, index), 1);
-}
-
-/* ---- filters ---- */
-
-int qd_permission_filter_list(lua_State *L)
-{
-    luaL_checktype(L, 1, LUA_TFUNCTION);
-    lua_newuserdatauv(L, 0, 1);
-    lua_pushvalue(L, 1);
-    lua_setiuservalue(L, -2, 1);
-    if (luaL_newmetatable(L, FILTER_LIST)) {
-        lua_pushboolean(L, 0);
-        lua_setfield(L, -2, "__metatable");
-    }
-    lua_setmetatable(L, -2);
-    return 1;
-}
-
-static bool is_filter(lua_State *L, int index)
-{
-    return lua_type(L, index) == LUA_TFUNCTION || luaL_testudata(L, index, FILTER_LIST);
-}
-
-/* What a filter said of one item: true keeps, false and nil drop, anything else is a mistake. */
-static bool filter_verdict(lua_State *L)
-{
-    bool keep = lua_toboolean(L, -1);
-
-    if (!lua_isboolean(L, -1) && !lua_isnil(L, -1))
-        luaL_error(L, "a filter returns true or false, not a %s", luaL_typename(L, -1));
-    lua_pop(L, 1);
-    return keep;
-}
-
-/* Replaces the array at `list` by a new one of the items that the function keeps. */
-static void filter_items(lua_State *L, int filter, int list)
-{
-    lua_Integer count = (lua_Integer)lua_rawlen(L, list), kept = 0;
-
-    lua_createtable(L, (int)count, 0);
-    for (lua_Integer i = 1; i <= count; i++) {
-        lua_pushvalue(L, filter);
-        lua_rawgeti(L, list, i);
-        lua_call(L, 1, 1);
-        if (filter_verdict(L)) {
-            lua_rawgeti(L, list, i);
-            lua_rawseti(L, -2, ++kept);
-        }
-    }
-    lua_replace(L, list);
-}
-
-/* The same for a function that sees the whole list: it returns an array of those to keep, each of them an
- * item of the list. */
-static void filter_whole(lua_State *L, int filter, int list)
-{
-    lua_Integer count = (lua_Integer)lua_rawlen(L, list), kept = 0, returned;
-    int answer, keep;
-
-    lua_getiuservalue(L, filter, 1);
-    lua_createtable(L, (int)count, 0); /* a copy of its own: other filters must not see what it does to it */
-    lua_createtable(L, 0, (int)count);
-    keep = lua_gettop(L);
-    for (lua_Integer i = 1; i <= count; i++) {
-        lua_rawgeti(L, list, i);
-        lua_pushvalue(L, -1);
-        lua_rawseti(L, keep - 1, i);
-        lua_pushboolean(L, 0);
-        lua_rawset(L, keep);
-    }
-    lua_insert(L, keep - 2); /* keep, function, copy */
-    keep -= 2;
-    lua_call(L, 1, 1);
-    answer = lua_gettop(L);
-    if (lua_type(L, answer) != LUA_TTABLE)
-        luaL_error(L, "a filter of lists returns an array of the items to keep, not a %s",
-                   luaL_typename(L, answer));
-    returned = (lua_Integer)lua_rawlen(L, answer);
-    for (lua_Integer i = 1; i <= returned; i++) {
-        lua_rawgeti(L, answer, i);
-        lua_pushvalue(L, -1);
-        if (lua_rawget(L, keep) == LUA_TNIL)
-            luaL_error(L, "a filter of lists returned something that is no item of the list");
-        lua_pop(L, 1);
-        lua_pushboolean(L, 1);
-        lua_rawset(L, keep);
-    }
-    lua_createtable(L, (int)returned, 0);
-    for (lua_Integer i = 1; i <= count; i++) {
-        lua_rawgeti(L, list, i);
-        lua_pushvalue(L, -1);
-        lua_rawget(L, keep);
-        if (lua_toboolean(L, -1)) {
-            lua_pop(L, 1);
-            lua_rawseti(L, -2, ++kept);
-        } else {
-            lua_pop(L, 2);
-        }
-    }
-    lua_replace(L, list);
-    lua_settop(L, keep - 1);
-}
-
 /* Filters stand in an array, each followed by its hook (a light userdata), so that it is known who removed
  * what. These two write and read it. */
 static void add_filter(lua_State *L, int filters, struct qd_hook *hook)
@@ -245,9 +43,9 @@ static void apply_filters(lua_State *L, struct qd_question *question, int filter
 
         lua_pushvalue(L, list);
         if (push_filter(L, question, filters, i) == LUA_TFUNCTION)
-            filter_items(L, filter, list);
+            qd_filter_items(L, filter, list);
         else
-            filter_whole(L, filter, list);
+            qd_filter_whole(L, filter, list);
         qd_trace_filtered(question, lua_rawlen(L, before) - lua_rawlen(L, list));
         if (trace)
             qd_trace_kept(trace, L, question->hook, before, list);
@@ -263,9 +61,9 @@ static enum qd_said collect_filters(lua_State *L, const struct qd_question *ques
 
     if (lua_isnil(L, result))
         return QD_SAID_NOTHING;
-    if (!question->method->filters && (is_filter(L, result) || lua_istable(L, result)))
+    if (!question->method->filters && (qd_filter_is_one(L, result) || lua_istable(L, result)))
         luaL_error(L, "%s takes no filter", question->method->name);
-    if (is_filter(L, result)) {
+    if (qd_filter_is_one(L, result)) {
         said = lua_type(L, result) == LUA_TFUNCTION ? QD_SAID_FILTER : QD_SAID_FILTER_LIST;
         lua_pushvalue(L, result);
         add_filter(L, filters, question->hook);
@@ -276,7 +74,7 @@ static enum qd_said collect_filters(lua_State *L, const struct qd_question *ques
                    luaL_typename(L, result));
     for (lua_Integer i = 1; i <= (lua_Integer)lua_rawlen(L, result); i++) {
         lua_rawgeti(L, result, i);
-        if (!is_filter(L, -1))
+        if (!qd_filter_is_one(L, -1))
             luaL_error(L, "a rule's array holds filters only, not a %s", luaL_typename(L, -1));
         if (lua_type(L, -1) != LUA_TFUNCTION)
             said = QD_SAID_FILTER_LIST;
@@ -320,7 +118,7 @@ static void ask_hooks(lua_State *L, struct qd_question *question, int info)
         lua_rawgeti(L, LUA_REGISTRYINDEX, hook->function);
         qd_push_object(L, question->source);
         lua_pushstring(L, question->method->event);
-        push_read_only(L, info);
+        qd_info_push(L, info);
         lua_call(L, 3, 1);
         qd_trace_said(question, collect_filters(L, question, lua_gettop(L), filters));
         lua_settop(L, filters);
@@ -503,11 +301,11 @@ static int event_body(lua_State *L)
         qd_push_object(L, event->subject);
         lua_pushstring(L, event->event);
         if (lua_istable(L, 3))
-            push_read_only(L, 3);
+            qd_info_push(L, 3);
         else
             lua_newtable(L);
         lua_call(L, 3, 1);
-        keep = filter_verdict(L);
+        keep = qd_filter_verdict(L);
         qd_trace_filtered(&event->question, keep ? 0 : 1);
         if (!keep) {
             trace_event(event, event->question.hook);
@@ -588,13 +386,13 @@ static int visible_body(lua_State *L)
     lua_rawseti(L, 4, 1);
     for (lua_Integer i = 1; seen && i <= (lua_Integer)lua_rawlen(L, 2); i += 2) {
         if (push_filter(L, question, 2, i) == LUA_TFUNCTION) {
-            filter_items(L, 5, 4);
+            qd_filter_items(L, 5, 4);
             seen = lua_rawlen(L, 4) == 1;
         } else {
             /* A function of the whole list may compare its items, so it gets all of them. */
             push_known(L, question);
             seen = false;
-            filter_whole(L, 5, 6);
+            qd_filter_whole(L, 5, 6);
             kept = (lua_Integer)lua_rawlen(L, 6);
             for (lua_Integer k = 1; k <= kept && !seen; k++) {
                 lua_rawgeti(L, 6, k);

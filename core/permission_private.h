@@ -1,12 +1,32 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later
  *
- * Between permission.c, which asks one set of rules (the main ones, or a narrow set: question->narrow), and
- * narrow.c, which knows what is to become of a narrow set's answer.
+ * Between permission.c, which asks one set of rules (the main ones, or a narrow set: question->narrow),
+ * info.c and filter.c, which it does that with, and narrow.c, which knows what is to become of a narrow set's
+ * answer.
  */
 #ifndef QD_PERMISSION_PRIVATE_H
 #define QD_PERMISSION_PRIVATE_H
 
 #include "qd/permission.h"
+
+/* ---- info.c ---- */
+
+/* Pushes a read-only view of the table. */
+void qd_info_push(lua_State *L, int index);
+
+/* ---- filter.c: all of it raises ---- */
+
+/* Whether the value is a filter: a function, or what filter_list has made of one. */
+bool qd_filter_is_one(lua_State *L, int index);
+/* What a filter said of one item, popped: true keeps, false and nil drop, anything else is a mistake. */
+bool qd_filter_verdict(lua_State *L);
+/* Replaces the array at `list` by a new one of the items that the function keeps. */
+void qd_filter_items(lua_State *L, int filter, int list);
+/* The same for what filter_list has made: its function sees the whole list and returns an array of those to
+ * keep, each of them an item of the list. */
+void qd_filter_whole(lua_State *L, int filter, int list);
+
+/* ---- permission.c ---- */
 
 /* As qd_permission_ask, of one set. Indexes are absolute, or 0. */
 int qd_permission_ask_set(lua_State *L, struct qd_question *question, int info, int list);

@@ -14,6 +14,7 @@
 /* The global tables `core` and `none` of scripts; calls the …_open functions below. May raise. */
 void qd_bind_core_open(lua_State *L);
 void qd_bind_model_open(lua_State *L);      /* bind_model.c: into the table on the top */
+int qd_bind_format(lua_State *L);           /* bind_format.c: core.format */
 void qd_bind_wait_open(lua_State *L);       /* bind_wait.c */
 void qd_bind_object_open(lua_State *L);     /* bind_object.c */
 void qd_bind_xml_open(lua_State *L);        /* bind_xml.c */
