@@ -17,31 +17,9 @@
 #include "qd/log.h"
 #include "qd/reload.h"
 #include "qd/run.h"
-#include "qd/wait.h"
+#include "wait_private.h"
 
 #define SECONDS_MAX 86400.0
-
-struct qd_wait {
-    struct qd_wait *next; /* in one of the daemon's lists */
-    struct qd_daemon *daemon;
-    struct qd_call *call;                 /* NULL: nobody waits any more */
-    bool has_timer, timer_closed, handed; /* a handed wait is on the ready list or at a worker's */
-    bool committing;
-    uv_timer_t timer;
-    uv_fs_t request;
-    struct qd_object *object;
-    int (*push)(lua_State *L, struct qd_wait *wait);
-    /* results */
-    bool failed;
-    bool flag;
-    char *text;
-    int64_t number;
-    struct qd_virt_domain *domains;
-    size_t count;
-    void *result; /* of another file's, see wait.h */
-    int (*push_result)(lua_State *L, void *result);
-    void (*free_result)(void *result);
-};
 
 struct qd_lock {
     struct qd_lock *next;
@@ -109,7 +87,7 @@ static int push_results(lua_State *L)
 }
 
 /* Resumes the call that waits. */
-static void resume(struct qd_wait *wait)
+void qd_wait_resume(struct qd_wait *wait)
 {
     struct qd_call *call = wait->call;
     lua_State *L;
@@ -143,7 +121,7 @@ void qd_wait_run_ready(uv_timer_t *timer)
 
         daemon->ready_waits = wait->next;
         wait->next = NULL;
-        resume(wait);
+        qd_wait_resume(wait);
     }
 }
 
@@ -173,7 +151,7 @@ static int after(lua_State *L, int status, lua_KContext base)
 
 /* Checks that the caller may wait at all, and gives back the running call. Raises otherwise. Everything that
  * can raise comes before the wait is made. */
-static struct qd_call *check_waiter(lua_State *L)
+struct qd_call *qd_wait_check(lua_State *L)
 {
     struct qd_daemon *daemon = qd_check_daemon(L);
 
@@ -188,7 +166,7 @@ static struct qd_call *check_waiter(lua_State *L)
     return daemon->running;
 }
 
-static struct qd_wait *wait_new(struct qd_call *call, int (*push)(lua_State *L, struct qd_wait *wait))
+struct qd_wait *qd_wait_new(struct qd_call *call, int (*push)(lua_State *L, struct qd_wait *wait))
 {
     struct qd_wait *wait = calloc(1, sizeof(*wait));
 
@@ -201,14 +179,14 @@ static struct qd_wait *wait_new(struct qd_call *call, int (*push)(lua_State *L, 
     return wait;
 }
 
-static void wait_drop(struct qd_wait *wait)
+void qd_wait_drop(struct qd_wait *wait)
 {
     wait->call->wait = NULL;
     wait->call = NULL;
     wait_end(wait);
 }
 
-static int yield(lua_State *L)
+int qd_wait_yield(lua_State *L)
 {
     return lua_yieldk(L, 0, lua_gettop(L), after);
 }
@@ -220,15 +198,10 @@ static int push_foreign(lua_State *L, struct qd_wait *wait)
     return wait->result ? wait->push_result(L, wait->result) : 0;
 }
 
-struct qd_call *qd_wait_check(lua_State *L)
-{
-    return check_waiter(L);
-}
-
 struct qd_wait *qd_wait_begin(struct qd_call *call, int (*push)(lua_State *L, void *result),
                               void (*free_result)(void *result))
 {
-    struct qd_wait *wait = wait_new(call, push_foreign);
+    struct qd_wait *wait = qd_wait_new(call, push_foreign);
 
     if (!wait)
         return NULL;
@@ -236,16 +209,6 @@ struct qd_wait *qd_wait_begin(struct qd_call *call, int (*push)(lua_State *L, vo
     wait->push_result = push;
     wait->free_result = free_result;
     return wait;
-}
-
-int qd_wait_yield(lua_State *L)
-{
-    return yield(L);
-}
-
-void qd_wait_drop(struct qd_wait *wait)
-{
-    wait_drop(wait);
 }
 
 void qd_wait_done(struct qd_wait *wait, void *result)
@@ -286,10 +249,10 @@ static void timed_out(uv_timer_t *timer)
 
     unlink_wait(&wait->daemon->power_waits, wait);
     if (!wait->handed)
-        resume(wait);
+        qd_wait_resume(wait);
 }
 
-static double check_seconds(lua_State *L, int index)
+double qd_wait_check_seconds(lua_State *L, int index)
 {
     double seconds = luaL_checknumber(L, index);
 
@@ -309,35 +272,35 @@ static int start_timer(struct qd_wait *wait, double seconds)
 
 static int sleep_seconds(lua_State *L)
 {
-    double seconds = check_seconds(L, 1);
-    struct qd_wait *wait = wait_new(check_waiter(L), NULL);
+    double seconds = qd_wait_check_seconds(L, 1);
+    struct qd_wait *wait = qd_wait_new(qd_wait_check(L), NULL);
 
     if (!wait)
         return luaL_error(L, "no memory");
     if (start_timer(wait, seconds) < 0) {
-        wait_drop(wait);
+        qd_wait_drop(wait);
         return luaL_error(L, "no timer");
     }
-    return yield(L);
+    return qd_wait_yield(L);
 }
 
 /* core.wait(qube, seconds) */
 static int wait_power(lua_State *L)
 {
     struct qd_object *qube = qd_check_object(L, 1);
-    double seconds = check_seconds(L, 2);
-    struct qd_wait *wait = wait_new(check_waiter(L), push_flag);
+    double seconds = qd_wait_check_seconds(L, 2);
+    struct qd_wait *wait = qd_wait_new(qd_wait_check(L), push_flag);
 
     if (!wait)
         return luaL_error(L, "no memory");
     wait->object = qd_object_ref(qube);
     if (start_timer(wait, seconds) < 0) {
-        wait_drop(wait);
+        qd_wait_drop(wait);
         return luaL_error(L, "no timer");
     }
     wait->next = wait->daemon->power_waits;
     wait->daemon->power_waits = wait;
-    return yield(L);
+    return qd_wait_yield(L);
 }
 
 void qd_wait_power_changed(struct qd_daemon *daemon, struct qd_object *qube)
@@ -363,7 +326,7 @@ void qd_wait_power_changed(struct qd_daemon *daemon, struct qd_object *qube)
 static int lock(lua_State *L)
 {
     struct qd_object *qube = qd_check_object(L, 1);
-    struct qd_call *call = check_waiter(L);
+    struct qd_call *call = qd_wait_check(L);
     struct qd_lock *lock = call->daemon->locks;
     struct qd_wait *wait, **link;
 
@@ -379,13 +342,13 @@ static int lock(lua_State *L)
         call->daemon->locks = lock;
         return 0;
     }
-    wait = wait_new(call, NULL);
+    wait = qd_wait_new(call, NULL);
     if (!wait)
         return luaL_error(L, "no memory");
     for (link = &lock->first; *link; link = &(*link)->next)
         ;
     *link = wait;
-    return yield(L);
+    return qd_wait_yield(L);
 }
 
 /* Hands the lock to the next who waits for it, or takes it off the list. Whether it is still in the list. */
@@ -434,16 +397,16 @@ void qd_locks_release(struct qd_call *call)
 
 static int commit(lua_State *L)
 {
-    struct qd_call *call = check_waiter(L);
+    struct qd_call *call = qd_wait_check(L);
     struct qd_wait *wait;
 
     if (call->commits == 0)
         return 0;
-    wait = wait_new(call, NULL);
+    wait = qd_wait_new(call, NULL);
     if (!wait)
         return luaL_error(L, "no memory");
     wait->committing = true;
-    return yield(L);
+    return qd_wait_yield(L);
 }
 
 void qd_wait_committed(struct qd_call *call)
@@ -455,126 +418,6 @@ void qd_wait_committed(struct qd_call *call)
         call->wait->text = call->commit_message ? strdup(call->commit_message) : NULL;
     }
     make_ready(call->wait);
-}
-
-/* ---- libvirt ---- */
-
-static int push_virt(lua_State *L, struct qd_wait *wait)
-{
-    if (wait->text)
-        lua_pushstring(L, wait->text);
-    else
-        lua_pushinteger(L, wait->number);
-    return 1;
-}
-
-static void virt_done(void *context, const struct qd_virt_result *result)
-{
-    struct qd_wait *wait = context;
-
-    if (result->error) {
-        wait->failed = true;
-        wait->text = strdup(result->message ? result->message : "libvirt failed");
-    } else {
-        wait->text = result->text ? strdup(result->text) : NULL;
-        wait->number = result->text ? 0 : result->number;
-        if (!result->text && result->number == 0)
-            wait->number = result->domain_id;
-    }
-    resume(wait);
-}
-
-/* core.virt(qube, operation, argument, flags, seconds) */
-static int virt(lua_State *L)
-{
-    static const char *const operations[] = {[QD_VIRT_DEFINE] = "define",
-                                             [QD_VIRT_CREATE] = "create",
-                                             [QD_VIRT_SUSPEND] = "suspend",
-                                             [QD_VIRT_RESUME] = "resume",
-                                             [QD_VIRT_SHUTDOWN] = "shutdown",
-                                             [QD_VIRT_DESTROY] = "destroy",
-                                             [QD_VIRT_PM_SUSPEND] = "pm_suspend",
-                                             [QD_VIRT_PM_WAKEUP] = "pm_wakeup",
-                                             [QD_VIRT_UNDEFINE] = "undefine",
-                                             [QD_VIRT_STATE] = "state",
-                                             [QD_VIRT_XML] = "xml",
-                                             NULL};
-    struct qd_object *qube = qd_check_qube(L, 1);
-    int operation = luaL_checkoption(L, 2, NULL, operations);
-    const char *argument = luaL_optstring(L, 3, NULL);
-    lua_Integer flags = luaL_optinteger(L, 4, 0);
-    double seconds = lua_isnoneornil(L, 5) ? 60 : check_seconds(L, 5);
-    struct qd_call *call = qd_check_writer(L);
-    struct qd_wait *wait;
-
-    check_waiter(L);
-    wait = wait_new(call, push_virt);
-    if (!wait)
-        return luaL_error(L, "no memory");
-    wait->handed = true;
-    if (qd_virt_submit(call->daemon->virt, operation, qube->uuid, argument, (unsigned)flags,
-                       (unsigned)(seconds * 1000), virt_done, wait) < 0) {
-        wait_drop(wait);
-        return luaL_error(L, "no memory");
-    }
-    return yield(L);
-}
-
-static int push_stats(lua_State *L, struct qd_wait *wait)
-{
-    lua_createtable(L, (int)wait->count, 0);
-    for (size_t i = 0; i < wait->count; i++) {
-        const struct qd_virt_domain *domain = &wait->domains[i];
-
-        lua_createtable(L, 0, 8);
-        lua_pushstring(L, domain->uuid);
-        lua_setfield(L, -2, "uuid");
-        lua_pushstring(L, domain->name);
-        lua_setfield(L, -2, "name");
-        qd_set_integer(L, "state", domain->state);
-        qd_set_integer(L, "domain_id", domain->domain_id);
-        qd_set_integer(L, "cpu_time", (int64_t)domain->cpu_time_ns);
-        qd_set_integer(L, "memory_kib", (int64_t)domain->memory_kib);
-        qd_set_integer(L, "max_memory_kib", (int64_t)domain->max_memory_kib);
-        qd_set_integer(L, "vcpus", domain->vcpus);
-        lua_rawseti(L, -2, (lua_Integer)i + 1);
-    }
-    return 1;
-}
-
-static void stats_done(void *context, int error, const char *message, const struct qd_virt_domain *domains,
-                       size_t count)
-{
-    struct qd_wait *wait = context;
-
-    if (!error && wait->call && count) {
-        wait->domains = calloc(count, sizeof(*wait->domains));
-        wait->count = wait->domains ? count : 0;
-        for (size_t i = 0; i < wait->count; i++) {
-            wait->domains[i] = domains[i];
-            wait->domains[i].name = strdup(domains[i].name ? domains[i].name : "");
-        }
-    } else if (error) {
-        wait->failed = true;
-        wait->text = strdup(message ? message : "libvirt failed");
-    }
-    resume(wait);
-}
-
-static int virt_stats(lua_State *L)
-{
-    double seconds = lua_isnoneornil(L, 1) ? 5 : check_seconds(L, 1);
-    struct qd_call *call = check_waiter(L);
-    struct qd_wait *wait = wait_new(call, push_stats);
-
-    if (!wait)
-        return luaL_error(L, "no memory");
-    wait->handed = true;
-    if (qd_virt_get_stats(call->daemon->virt, (unsigned)(seconds * 1000), stats_done, wait) < 0) {
-        wait_drop(wait);
-        return luaL_error(L, "no memory");
-    }
-    return yield(L);
 }
 
 /* ---- files, on libuv's threads ---- */
@@ -598,15 +441,15 @@ static void stat_done(uv_fs_t *request)
     wait->flag = request->result == 0;
     wait->number = (int64_t)request->statbuf.st_mode;
     uv_fs_req_cleanup(request);
-    resume(wait);
+    qd_wait_resume(wait);
 }
 
 static int start_file(lua_State *L, bool directory, int (*push)(lua_State *L, struct qd_wait *wait),
                       uv_fs_cb done)
 {
     const char *path = luaL_checkstring(L, 1);
-    struct qd_call *call = check_waiter(L);
-    struct qd_wait *wait = wait_new(call, push);
+    struct qd_call *call = qd_wait_check(L);
+    struct qd_wait *wait = qd_wait_new(call, push);
     int r;
 
     if (!wait)
@@ -616,10 +459,10 @@ static int start_file(lua_State *L, bool directory, int (*push)(lua_State *L, st
     r = directory ? uv_fs_scandir(&call->daemon->loop, &wait->request, path, 0, done)
                   : uv_fs_stat(&call->daemon->loop, &wait->request, path, done);
     if (r < 0) {
-        wait_drop(wait);
+        qd_wait_drop(wait);
         return luaL_error(L, "%s: %s", path, uv_strerror(r));
     }
-    return yield(L);
+    return qd_wait_yield(L);
 }
 
 static int stat_file(lua_State *L)
@@ -663,7 +506,7 @@ static void scan_done(uv_fs_t *request)
         wait->number += (int64_t)size;
     }
     uv_fs_req_cleanup(request);
-    resume(wait);
+    qd_wait_resume(wait);
 }
 
 static int list_directory(lua_State *L)
@@ -697,19 +540,19 @@ static int change_generation(lua_State *L, int (*request)(struct qd_daemon *daem
     struct qd_wait *wait;
     int r;
 
-    check_waiter(L);
-    wait = wait_new(call, push_reload);
+    qd_wait_check(L);
+    wait = qd_wait_new(call, push_reload);
     if (!wait)
         return luaL_error(L, "no memory");
     wait->handed = true;
     r = request(call->daemon, wait);
     if (r < 0) {
-        wait_drop(wait);
+        qd_wait_drop(wait);
         if (r == -EALREADY)
             return qd_raise(L, "QubesException", "another call does so already");
         return luaL_error(L, "no memory");
     }
-    return yield(L);
+    return qd_wait_yield(L);
 }
 
 static int request_reload(struct qd_daemon *daemon, struct qd_wait *wait)
@@ -737,10 +580,18 @@ static int rollback(lua_State *L)
 void qd_bind_wait_open(lua_State *L)
 {
     static const luaL_Reg functions[] = {
-        {"sleep", sleep_seconds},   {"wait", wait_power},   {"lock", lock},
-        {"unlock", unlock},         {"commit", commit},     {"virt", virt},
-        {"virt_stats", virt_stats}, {"stat", stat_file},    {"list_directory", list_directory},
-        {"reload", reload},         {"rollback", rollback}, {NULL, NULL},
+        {"sleep", sleep_seconds},
+        {"wait", wait_power},
+        {"lock", lock},
+        {"unlock", unlock},
+        {"commit", commit},
+        {"virt", qd_bind_virt},
+        {"virt_stats", qd_bind_virt_stats},
+        {"stat", stat_file},
+        {"list_directory", list_directory},
+        {"reload", reload},
+        {"rollback", rollback},
+        {NULL, NULL},
     };
 
     luaL_setfuncs(L, functions, 0);
