@@ -217,3 +217,10 @@ void qd_config_free(struct qd_config *config)
     for (size_t i = 0; i < SETTING_COUNT; i++)
         free(*field(config, &settings[i]));
 }
+
+char *qd_config_store_path(const struct qd_config *config)
+{
+    char *path;
+
+    return asprintf(&path, "%s/qubesd.db", config->state_dir) < 0 ? NULL : path;
+}

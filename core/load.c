@@ -12,6 +12,7 @@
 #include <string.h>
 #include <sys/stat.h>
 
+#include "load_private.h"
 #include "qd/bind_core.h"
 #include "qd/bind_string.h"
 #include "qd/coverage.h"
@@ -20,24 +21,12 @@
 #include "qd/narrow.h"
 #include "qd/run.h"
 
-#define FILES_MAX 4096
 #define DEPTH_MAX 4
 #define GC_PAUSE                                                                                             \
     600 /* percent: nearly everything a call makes dies with it, so a collection can wait until the state    \
            has grown sixfold */
 
-/* What a load carries along; the state finds it in the registry. */
-struct qd_load {
-    const struct qd_load_options *options;
-    struct qd_generation *generation;
-    SHA2_CTX digest, code_digest;
-    unsigned files;
-    char *message;
-};
-
-static int fail(struct qd_load *load, const char *format, ...) __attribute__((format(printf, 2, 3)));
-
-static int fail(struct qd_load *load, const char *format, ...)
+int qd_load_fail(struct qd_load *load, const char *format, ...)
 {
     va_list arguments;
 
@@ -66,7 +55,7 @@ int qd_load_digest(struct qd_load *load, const char *shown, const char *text, si
 
 int qd_load_digest_policy(struct qd_load *load, const char *shown, const char *text, size_t size)
 {
-    if (++load->files > FILES_MAX)
+    if (++load->files > QD_LOAD_FILES_MAX)
         return -E2BIG;
     add_to(&load->digest, shown, text, size);
     return 0;
@@ -87,15 +76,15 @@ static int read_file(struct qd_load *load, const char *path, const char *shown, 
     int r = 0;
 
     if (!file)
-        return fail(load, "%s: cannot be read: %s", path, strerror(errno));
+        return qd_load_fail(load, "%s: cannot be read: %s", path, strerror(errno));
     text = malloc(QD_LOAD_FILE_MAX + 1);
     size = text ? fread(text, 1, QD_LOAD_FILE_MAX + 1, file) : 0;
     if (!text || ferror(file))
-        r = fail(load, "%s: cannot be read", shown);
+        r = qd_load_fail(load, "%s: cannot be read", shown);
     else if (size > QD_LOAD_FILE_MAX)
-        r = fail(load, "%s: larger than %u bytes", shown, QD_LOAD_FILE_MAX);
+        r = qd_load_fail(load, "%s: larger than %u bytes", shown, QD_LOAD_FILE_MAX);
     else if (qd_load_digest(load, shown, text, size) < 0)
-        r = fail(load, "%s: more than %u files", shown, FILES_MAX);
+        r = qd_load_fail(load, "%s: more than %u files", shown, QD_LOAD_FILES_MAX);
     fclose(file);
     if (r < 0) {
         free(text);
@@ -106,8 +95,7 @@ static int read_file(struct qd_load *load, const char *path, const char *shown, 
     return 0;
 }
 
-/* Compiles; leaves the chunk on the stack. */
-static int compile_text(struct qd_load *load, const char *shown, const char *text, size_t size)
+int qd_load_compile_text(struct qd_load *load, const char *shown, const char *text, size_t size)
 {
     lua_State *L = load->generation->L;
     char chunk[512];
@@ -116,12 +104,12 @@ static int compile_text(struct qd_load *load, const char *shown, const char *tex
     snprintf(chunk, sizeof(chunk), "@%s", shown);
     if (luaL_loadbufferx(L, text, size, chunk, "t") == LUA_OK)
         return 0;
-    r = fail(load, "%s", lua_tostring(L, -1));
+    r = qd_load_fail(load, "%s", lua_tostring(L, -1));
     lua_pop(L, 1);
     return r;
 }
 
-static int compile(struct qd_load *load, const char *path, const char *shown)
+int qd_load_compile(struct qd_load *load, const char *path, const char *shown)
 {
     char *text = NULL;
     size_t size = 0;
@@ -129,13 +117,12 @@ static int compile(struct qd_load *load, const char *path, const char *shown)
 
     if (r < 0)
         return r;
-    r = compile_text(load, shown, text, size);
+    r = qd_load_compile_text(load, shown, text, size);
     free(text);
     return r;
 }
 
-/* Runs the chunk on the stack's top; its first result is left on success. */
-static int run(struct qd_load *load)
+int qd_load_run(struct qd_load *load)
 {
     lua_State *L = load->generation->L;
     const char *text;
@@ -145,89 +132,22 @@ static int run(struct qd_load *load)
     if (lua_type(L, -1) == LUA_TTABLE)
         lua_getfield(L, -1, "message");
     text = lua_tostring(L, -1);
-    fail(load, "%s", text ? text : "an error object");
+    qd_load_fail(load, "%s", text ? text : "an error object");
     return -EINVAL;
 }
 
 static int load_script(struct qd_load *load, const char *path, const char *shown)
 {
-    int r = compile(load, path, shown);
+    int r = qd_load_compile(load, path, shown);
 
     if (r == 0)
-        r = run(load);
+        r = qd_load_run(load);
     if (r == 0)
         lua_pop(load->generation->L, 1);
     return r;
 }
 
-/* Runs the chunk on the stack's top as a rule file: its own environment, and a hook's budget already for its
- * top level. `until_ns` 0: that budget's own time. */
-static int run_rule(struct qd_load *load, const char *shown, uint64_t until_ns)
-{
-    struct qd_generation *generation = load->generation;
-    lua_State *L = generation->L;
-    struct qd_budget budget;
-    int r;
-
-    qd_bind_rules_push_environment(L);
-    lua_setupvalue(L, -2, 1);
-    qd_budget_begin(generation, L, &budget, 0);
-    if (until_ns)
-        budget.deadline_ns = until_ns;
-    r = qd_run_hook(generation, L, 0, 0);
-    qd_budget_end(generation, L);
-    qd_run_watch(L);
-    if (r < 0)
-        return fail(load, "%s%s%s", budget.killed ? shown : "", budget.killed ? ": " : "",
-                    budget.killed ? budget.killed : budget.reason);
-    return 0;
-}
-
-static int load_rule(struct qd_load *load, const char *path, const char *shown)
-{
-    int r = compile(load, path, shown);
-
-    return r < 0 ? r : run_rule(load, shown, 0);
-}
-
-int qd_load_narrow_rule(struct qd_load *load, const char *shown, const char *text, size_t size,
-                        uint64_t until_ns)
-{
-    int r = qd_load_digest(load, shown, text, size) < 0
-                ? fail(load, "%s: more than %u files", shown, FILES_MAX)
-                : compile_text(load, shown, text, size);
-
-    return r < 0 ? r : run_rule(load, shown, until_ns);
-}
-
-char *qd_load_take_message(struct qd_load *load)
-{
-    char *message = load->message;
-
-    load->message = NULL;
-    return message;
-}
-
-/* Where all mistakes are wanted, one is told and the load goes on. */
-static int report(struct qd_load *load, int r)
-{
-    const struct qd_load_options *options = load->options;
-
-    if (r == 0 || !options->report)
-        return r;
-    options->report(options->report_context, true, load->message ? load->message : "no memory");
-    free(load->message);
-    load->message = NULL;
-    return 0;
-}
-
-static int load_rule_or_report(struct qd_load *load, const char *path, const char *shown)
-{
-    return report(load, load_rule(load, path, shown));
-}
-
-/* A hook of core_hooks with one string, see scripts/lib/site.lua; its first result is left on success. */
-static int run_core_hook(struct qd_load *load, const char *name, const char *argument)
+int qd_load_core_hook(struct qd_load *load, const char *name, const char *argument)
 {
     struct qd_generation *generation = load->generation;
     lua_State *L = generation->L;
@@ -240,59 +160,7 @@ static int run_core_hook(struct qd_load *load, const char *name, const char *arg
     lua_pushstring(L, argument);
     if (qd_run_protected(L, 1, 1) == LUA_OK)
         return 0;
-    return fail(load, "%s: %s", argument, lua_tostring(L, -1));
-}
-
-static int load_extension_file(struct qd_load *load, const char *path, const char *shown)
-{
-    lua_State *L = load->generation->L;
-    int r = compile(load, path, shown);
-
-    if (r < 0)
-        return r;
-    r = run_core_hook(load, "site_begin", shown);
-    if (r < 0)
-        return r;
-    lua_setupvalue(L, -2, 1);
-    r = run(load);
-    if (r == 0)
-        r = run_core_hook(load, "site_end", shown);
-    return r;
-}
-
-/* A message that has no place of its own gets the file's name. */
-static void name_file(struct qd_load *load, const char *shown)
-{
-    char *message = load->message;
-
-    if (!message || strncmp(message, "ext.d/", 6) == 0)
-        return;
-    if (asprintf(&load->message, "%s: %s", shown, message) < 0)
-        load->message = NULL;
-    free(message);
-}
-
-/* An extension of the site: its own environment, its own time. What it registers counts when the file has run
- * to its end. */
-static int load_extension(struct qd_load *load, const char *path, const char *shown)
-{
-    struct qd_generation *generation = load->generation;
-    uint64_t deadline = generation->script_deadline_ns, begin = uv_hrtime();
-    int top = lua_gettop(generation->L), r;
-
-    generation->script_deadline_ns = begin + QD_SITE_MILLISECONDS * UINT64_C(1000000);
-    r = load_extension_file(load, path, shown);
-    if (r < 0)
-        name_file(load, shown);
-    lua_settop(generation->L, top);
-    generation->script_deadline_ns = deadline + (uv_hrtime() - begin);
-    if (r == 0 || !load->options->ext_may_fail)
-        return r;
-    qd_log(QD_LOG_ERROR, "an extension does not load, and is left out: %s",
-           load->message ? load->message : "no memory");
-    free(load->message);
-    load->message = NULL;
-    return 0;
+    return qd_load_fail(load, "%s: %s", argument, lua_tostring(L, -1));
 }
 
 int qd_load_is_lua(const struct dirent *entry)
@@ -312,20 +180,15 @@ int qd_load_in_byte_order(const struct dirent **a, const struct dirent **b)
     return strcmp((*a)->d_name, (*b)->d_name);
 }
 
-typedef int (*load_fn)(struct qd_load *load, const char *path, const char *shown);
-
-static int load_folder(struct qd_load *load, const char *path, const char *shown, load_fn load_one,
-                       int depth);
-
 /* One pass over a folder: its Lua files, or its sub-folders. */
-static int load_entries(struct qd_load *load, const char *path, const char *shown, load_fn load_one,
+static int load_entries(struct qd_load *load, const char *path, const char *shown, qd_load_fn load_one,
                         int depth, bool folders)
 {
     struct dirent **entries;
     int count = scandir(path, &entries, folders ? is_folder : qd_load_is_lua, qd_load_in_byte_order), r = 0;
 
     if (count < 0)
-        return fail(load, "%s: cannot be read: %s", path, strerror(errno));
+        return qd_load_fail(load, "%s: cannot be read: %s", path, strerror(errno));
     for (int i = 0; i < count; i++) {
         char entry_path[4096], entry_shown[512];
         struct stat status;
@@ -338,13 +201,13 @@ static int load_entries(struct qd_load *load, const char *path, const char *show
         if (!folders)
             r = load_one(load, entry_path, entry_shown);
         else if (stat(entry_path, &status) == 0 && S_ISDIR(status.st_mode))
-            r = load_folder(load, entry_path, entry_shown, load_one, depth - 1);
+            r = qd_load_folder(load, entry_path, entry_shown, load_one, depth - 1);
     }
     free(entries);
     return r;
 }
 
-static int load_folder(struct qd_load *load, const char *path, const char *shown, load_fn load_one, int depth)
+int qd_load_folder(struct qd_load *load, const char *path, const char *shown, qd_load_fn load_one, int depth)
 {
     int r = load_entries(load, path, shown, load_one, depth, false);
 
@@ -372,7 +235,7 @@ static int import(lua_State *L)
     lua_pop(L, 2);
     snprintf(path, sizeof(path), "%s/lib/%s.lua", load->options->scripts_dir, name);
     snprintf(shown, sizeof(shown), "scripts/lib/%s.lua", name);
-    if (compile(load, path, shown) < 0)
+    if (qd_load_compile(load, path, shown) < 0)
         return luaL_error(L, "%s", load->message ? load->message : "cannot be loaded");
     lua_call(L, 0, 1);
     if (lua_isnil(L, -1))
@@ -429,7 +292,7 @@ static int close_globals(lua_State *L)
 static int run_function(struct qd_load *load, lua_CFunction function)
 {
     lua_pushcfunction(load->generation->L, function);
-    if (run(load) < 0)
+    if (qd_load_run(load) < 0)
         return -EINVAL;
     lua_pop(load->generation->L, 1);
     return 0;
@@ -452,103 +315,7 @@ static int load_scripts(struct qd_load *load)
         snprintf(path, sizeof(path), "%s/%s", load->options->scripts_dir, folders[i]);
         snprintf(shown, sizeof(shown), "scripts/%s", folders[i]);
         if (stat(path, &status) == 0 || errno != ENOENT)
-            r = load_folder(load, path, shown, load_script, DEPTH_MAX);
-    }
-    return r;
-}
-
-/* What a set of files has registered from the hook `count` on is taken back. */
-static void drop_hooks(struct qd_generation *generation, size_t count)
-{
-    while (generation->hook_count > count) {
-        struct qd_hook *hook = &generation->hooks[--generation->hook_count];
-
-        luaL_unref(generation->L, LUA_REGISTRYINDEX, hook->function);
-        qd_hook_free(hook);
-    }
-}
-
-/* Shadow rules change nothing, so a mistake in one keeps nothing from loading: there are none then. */
-static void load_shadow(struct qd_load *load)
-{
-    struct qd_generation *generation = load->generation;
-    size_t count = generation->hook_count;
-    struct stat status;
-    char path[4096];
-    int r;
-
-    snprintf(path, sizeof(path), "%s/shadow", load->options->acl_dir);
-    if (stat(path, &status) < 0 && errno == ENOENT)
-        return;
-    generation->loading_shadow = true;
-    r = load_folder(load, path, "acl.d/shadow", load_rule, 0);
-    generation->loading_shadow = false;
-    if (r == 0)
-        return;
-    qd_log(QD_LOG_ERROR, "the shadow rules do not load, so there are none: %s",
-           load->message ? load->message : "no memory");
-    drop_hooks(generation, count);
-    free(load->message);
-    load->message = NULL;
-}
-
-static int load_rules(struct qd_load *load)
-{
-    struct stat status;
-    int r;
-
-    if (load->options->acl_may_be_absent && stat(load->options->acl_dir, &status) < 0 && errno == ENOENT)
-        return 0;
-    r = load_folder(load, load->options->acl_dir, "acl.d", load_rule_or_report, 0);
-    if (r == 0)
-        load_shadow(load);
-    return r;
-}
-
-static int load_extensions(struct qd_load *load)
-{
-    struct stat status;
-
-    if (!load->options->ext_dir || (stat(load->options->ext_dir, &status) < 0 && errno == ENOENT))
-        return 0;
-    return load_folder(load, load->options->ext_dir, "ext.d", load_extension, 0);
-}
-
-/* A rule that waits for a method is worth knowing of. */
-static void tell_waiting(const struct qd_load *load, const struct qd_hook *hook)
-{
-    const struct qd_load_options *options = load->options;
-    char message[512];
-
-    snprintf(message, sizeof(message), "%s:%d: there is no %s yet, so this rule waits for it", hook->file,
-             hook->line, hook->pattern);
-    if (options->report)
-        options->report(options->report_context, false, message);
-    else
-        qd_log(QD_LOG_NOTICE, "%s", message);
-}
-
-/* A rule that no method has an event for would never be asked, most likely because of a misspelled name: what
- * it was to refuse would be permitted. The scripts know which names are all right in spite of it. */
-static int check_rules(struct qd_load *load)
-{
-    lua_State *L = load->generation->L;
-    int r = 0;
-
-    for (size_t i = 0; r == 0 && i < load->generation->hook_count; i++) {
-        const struct qd_hook *hook = &load->generation->hooks[i];
-
-        if (hook->matched)
-            continue;
-        r = run_core_hook(load, "unmatched_rule", hook->pattern);
-        if (r == 0 && hook->shadow && !lua_isnil(L, -1))
-            qd_log(QD_LOG_ERROR, "%s:%d: %s", hook->file, hook->line, lua_tostring(L, -1));
-        else if (r == 0 && !lua_isnil(L, -1))
-            r = fail(load, "%s:%d: %s", hook->file, hook->line, lua_tostring(L, -1));
-        else if (r == 0)
-            tell_waiting(load, hook);
-        r = report(load, r);
-        lua_settop(L, 0);
+            r = qd_load_folder(load, path, shown, load_script, DEPTH_MAX);
     }
     return r;
 }
@@ -582,9 +349,9 @@ static int load_all(struct qd_load *load, bool with_rules, bool *ret_rules)
     lua_setfield(L, LUA_REGISTRYINDEX, QD_LOAD);
     r = load_scripts(load);
     if (r == 0)
-        r = load_extensions(load);
+        r = qd_load_extensions(load);
     if (r == 0 && with_rules) {
-        r = load_rules(load);
+        r = qd_load_rules(load);
         *ret_rules = r < 0;
         if (r == 0)
             qd_narrow_load(load, load->generation);
@@ -592,7 +359,7 @@ static int load_all(struct qd_load *load, bool with_rules, bool *ret_rules)
     if (r == 0)
         r = qd_method_resolve(load->generation, &load->message);
     if (r == 0) {
-        r = check_rules(load);
+        r = qd_load_check_rules(load);
         *ret_rules = r < 0;
     }
     if (r == 0)

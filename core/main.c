@@ -15,7 +15,6 @@
 #include "qd/bind_core.h"
 #include "qd/bind_string.h"
 #include "qd/call.h"
-#include "qd/check_acl.h"
 #include "qd/config.h"
 #include "qd/connection.h"
 #include "qd/generation.h"
@@ -23,6 +22,7 @@
 #include "qd/limit.h"
 #include "qd/log.h"
 #include "qd/notify.h"
+#include "qd/once.h"
 #include "qd/program.h"
 #include "qd/qubesdb.h"
 #include "qd/reload.h"
@@ -224,18 +224,11 @@ static int start_timers(struct qd_daemon *daemon)
     return r;
 }
 
-static char *store_path(const struct qd_config *config)
-{
-    char *path;
-
-    return asprintf(&path, "%s/qubesd.db", config->state_dir) < 0 ? NULL : path;
-}
-
 static int start_store(struct qd_daemon *daemon)
 {
     struct qd_store_callbacks callbacks = {
         .committed = qd_commit_done, .failed = qd_commit_failed, .context = daemon};
-    char *path = store_path(&daemon->config), *message = NULL;
+    char *path = qd_config_store_path(&daemon->config), *message = NULL;
     int r = path ? qd_store_open(path, &daemon->store, &message) : -ENOMEM;
 
     if (r == 0) {
@@ -356,43 +349,6 @@ static int finish(struct qd_daemon *daemon, int r)
     return r;
 }
 
-static int check_store(struct qd_daemon *daemon)
-{
-    char *path = store_path(&daemon->config);
-    int r = path ? qd_store_check(path, stdout) : -ENOMEM;
-
-    if (r < 0 && r != -EUCLEAN)
-        fprintf(stderr, "qubesd: %s could not be checked: %s\n", path ? path : "the store", strerror(-r));
-    free(path);
-    qd_config_free(&daemon->config);
-    return r;
-}
-
-static int copy_store(struct qd_daemon *daemon)
-{
-    char *path = store_path(&daemon->config), *message = NULL;
-    int r = path ? qd_store_copy(path, daemon->config.file, &message) : -ENOMEM;
-
-    if (r < 0)
-        fprintf(stderr, "qubesd: the store: %s\n", message ? message : strerror(-r));
-    free(message);
-    free(path);
-    qd_config_free(&daemon->config);
-    return r;
-}
-
-static int check_acl(struct qd_daemon *daemon)
-{
-    char *message = NULL;
-    int r = qd_check_acl(&daemon->config, daemon->config.file, stdout, &message);
-
-    if (r < 0)
-        fprintf(stderr, "qubesd: not checked: %s\n", message ? message : strerror(-r));
-    free(message);
-    qd_config_free(&daemon->config);
-    return r;
-}
-
 /* --import-xml and --export-xml: the store and the scripts, without sockets and libvirt. */
 static int transfer(struct qd_daemon *daemon, enum qd_action action)
 {
@@ -417,6 +373,13 @@ static int transfer(struct qd_daemon *daemon, enum qd_action action)
     return finish(daemon, r);
 }
 
+/* The exit status, after what is done once and without a daemon. */
+static int end_once(struct qd_daemon *daemon, int r)
+{
+    qd_config_free(&daemon->config);
+    return r < 0 ? 1 : 0;
+}
+
 /* As many descriptors as we may have: the usual 1,024 are fewer than QD_CONNECTIONS_MAX. */
 static void raise_descriptor_limit(void)
 {
@@ -439,15 +402,15 @@ int main(int argc, char **argv)
         return r < 0 ? 2 : 0;
     }
     if (action == QD_ACTION_CHECK_STORE)
-        return check_store(daemon) < 0 ? 1 : 0;
+        return end_once(daemon, qd_once_check_store(&daemon->config));
     if (action == QD_ACTION_COPY_STORE)
-        return copy_store(daemon) < 0 ? 1 : 0;
+        return end_once(daemon, qd_once_copy_store(&daemon->config));
     qd_log_open(daemon->config.debug);
     signal(SIGPIPE, SIG_IGN);
     raise_descriptor_limit();
     qd_bind_string_set_budget(qd_budget_charge);
     if (action == QD_ACTION_CHECK_ACL)
-        return check_acl(daemon) < 0 ? 1 : 0;
+        return end_once(daemon, qd_once_check_acl(&daemon->config));
     r = qd_run_start_alarm();
     if (r == 0 && action != QD_ACTION_RUN)
         return transfer(daemon, action) < 0 ? 1 : 0;

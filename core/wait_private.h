@@ -10,8 +10,8 @@
 struct qd_wait {
     struct qd_wait *next; /* in one of the daemon's lists */
     struct qd_daemon *daemon;
-    struct qd_call *call;                 /* NULL: nobody waits any more */
-    bool has_timer, timer_closed, handed; /* a handed wait is on the ready list or at a worker's */
+    struct qd_call *call;   /* NULL: nobody waits any more */
+    bool has_timer, handed; /* a handed wait is on the ready list or at a worker's */
     bool committing;
     uv_timer_t timer;
     uv_fs_t request;

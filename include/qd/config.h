@@ -25,4 +25,7 @@ enum qd_action {
 int qd_config_read(int argc, char **argv, struct qd_config *config, enum qd_action *ret_action);
 void qd_config_free(struct qd_config *config);
 
+/* Where the store is; malloc. NULL: no memory. */
+char *qd_config_store_path(const struct qd_config *config);
+
 #endif
