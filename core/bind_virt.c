@@ -38,20 +38,8 @@ static void virt_done(void *context, const struct qd_virt_result *result)
 /* core.virt(qube, operation, argument, flags, seconds) */
 int qd_bind_virt(lua_State *L)
 {
-    static const char *const operations[] = {[QD_VIRT_DEFINE] = "define",
-                                             [QD_VIRT_CREATE] = "create",
-                                             [QD_VIRT_SUSPEND] = "suspend",
-                                             [QD_VIRT_RESUME] = "resume",
-                                             [QD_VIRT_SHUTDOWN] = "shutdown",
-                                             [QD_VIRT_DESTROY] = "destroy",
-                                             [QD_VIRT_PM_SUSPEND] = "pm_suspend",
-                                             [QD_VIRT_PM_WAKEUP] = "pm_wakeup",
-                                             [QD_VIRT_UNDEFINE] = "undefine",
-                                             [QD_VIRT_STATE] = "state",
-                                             [QD_VIRT_XML] = "xml",
-                                             NULL};
     struct qd_object *qube = qd_check_qube(L, 1);
-    int operation = luaL_checkoption(L, 2, NULL, operations);
+    int operation = luaL_checkoption(L, 2, NULL, qd_virt_op_names);
     const char *argument = luaL_optstring(L, 3, NULL);
     lua_Integer flags = luaL_optinteger(L, 4, 0);
     double seconds = lua_isnoneornil(L, 5) ? 60 : qd_wait_check_seconds(L, 5);
@@ -78,10 +66,8 @@ static int push_stats(lua_State *L, struct qd_wait *wait)
         const struct qd_virt_domain *domain = &wait->domains[i];
 
         lua_createtable(L, 0, 8);
-        lua_pushstring(L, domain->uuid);
-        lua_setfield(L, -2, "uuid");
-        lua_pushstring(L, domain->name);
-        lua_setfield(L, -2, "name");
+        qd_set_text(L, "uuid", domain->uuid);
+        qd_set_text(L, "name", domain->name);
         qd_set_integer(L, "state", domain->state);
         qd_set_integer(L, "domain_id", domain->domain_id);
         qd_set_integer(L, "cpu_time", (int64_t)domain->cpu_time_ns);

@@ -48,7 +48,7 @@ static void run_op(void *context)
     job->outcome.domain_id = -1;
     if (!conn)
         return;
-    qd_virt_block_wait(qd_virt_block_op_name(job->op), conn, job->uuid,
+    qd_virt_block_wait(qd_virt_op_names[job->op], conn, job->uuid,
                        job->op == QD_VIRT_DEFINE ? job->argument : NULL);
     qd_virt_op_run(conn, job->op, job->uuid, job->argument, job->flags, &job->outcome);
     virConnectClose(conn);

@@ -27,25 +27,6 @@ void qd_virt_block_read(void)
     pthread_mutex_unlock(&mutex);
 }
 
-const char *qd_virt_block_op_name(enum qd_virt_op op)
-{
-    static const char *const names[] = {
-        [QD_VIRT_DEFINE] = "define",
-        [QD_VIRT_CREATE] = "create",
-        [QD_VIRT_SUSPEND] = "suspend",
-        [QD_VIRT_RESUME] = "resume",
-        [QD_VIRT_SHUTDOWN] = "shutdown",
-        [QD_VIRT_DESTROY] = "destroy",
-        [QD_VIRT_PM_SUSPEND] = "pm_suspend",
-        [QD_VIRT_PM_WAKEUP] = "pm_wakeup",
-        [QD_VIRT_UNDEFINE] = "undefine",
-        [QD_VIRT_STATE] = "state",
-        [QD_VIRT_XML] = "xml",
-    };
-
-    return names[op];
-}
-
 /* The domain's name: of its XML, or else as libvirt knows it. */
 static void find_name(virConnectPtr conn, const char *uuid, const char *xml, char name[256])
 {

@@ -9,6 +9,19 @@
 #include <stdlib.h>
 #include <string.h>
 
+const char *const qd_virt_op_names[] = {[QD_VIRT_DEFINE] = "define",
+                                        [QD_VIRT_CREATE] = "create",
+                                        [QD_VIRT_SUSPEND] = "suspend",
+                                        [QD_VIRT_RESUME] = "resume",
+                                        [QD_VIRT_SHUTDOWN] = "shutdown",
+                                        [QD_VIRT_DESTROY] = "destroy",
+                                        [QD_VIRT_PM_SUSPEND] = "pm_suspend",
+                                        [QD_VIRT_PM_WAKEUP] = "pm_wakeup",
+                                        [QD_VIRT_UNDEFINE] = "undefine",
+                                        [QD_VIRT_STATE] = "state",
+                                        [QD_VIRT_XML] = "xml",
+                                        NULL};
+
 int qd_virt_outcome_fail(struct qd_virt_outcome *outcome, virConnectPtr conn)
 {
     virErrorPtr error = virGetLastError();

@@ -61,7 +61,6 @@ void qd_virt_list_clear(struct qd_virt_list *list);
 void qd_virt_block_read(void);
 /* Blocks this thread when the operation is one of them. `conn` and the strings may be NULL. */
 void qd_virt_block_wait(const char *op, virConnectPtr conn, const char *uuid, const char *xml);
-const char *qd_virt_block_op_name(enum qd_virt_op op);
 #else
 #define qd_virt_block_read() ((void)0)
 #define qd_virt_block_wait(op, conn, uuid, xml) ((void)0)

@@ -40,6 +40,9 @@ enum qd_virt_op {
     QD_VIRT_XML,      /* result: the domain's XML */
 };
 
+/* Their names, by number; a NULL ends them. */
+extern const char *const qd_virt_op_names[];
+
 struct qd_virt_result {
     /* 0; -EIO: an error of libvirt; -ETIMEDOUT: the deadline; -EBUSY: an earlier job of the domain is still
      * inside libvirt, past its deadline; -EAGAIN: every worker is; -ENOTCONN: no connection stands;

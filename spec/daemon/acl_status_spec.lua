@@ -69,6 +69,12 @@ describe('the rules\' status', function()
     return acl(table.unpack(words))
   end
 
+  it('gives the limits as a list, also when there are none', function()
+    for _, method in ipairs { 'console.Status', 'internal.Status' } do
+      assert.truthy(d:ok(method, 'dom0', '', '', CONSOLE):find('"limits": []', 1, true), method)
+    end
+  end)
+
   it('counts questions, denials, failures and what filters remove', function()
     assert.are.equal(0, rule(8).calls)
     for _ = 1, 3 do d:call('work', 'admin.vm.Start', 'vault') end

@@ -2,6 +2,7 @@
 -- Registers console.Status and console.Rollback: the rules that serve, what became of them, and the way back.
 
 local json = import('json')
+local status = import('status')
 
 method('console.Status', {
   dest = 'adminvm', arg = 'none', payload = 'none', scope = 'none', read = true,
@@ -11,7 +12,7 @@ method('console.Status', {
   call:permission()
   local serving, previous = core.generations()
   return json.encode {
-    generation = serving, previous = previous or json.null, rules = json.array(core.rules()), daemon = core.status(), now = math.floor(core.time()),
+    generation = serving, previous = previous or json.null, rules = json.array(core.rules()), daemon = status(), now = math.floor(core.time()),
   } .. '\n'
 end)
 

@@ -2,6 +2,7 @@
 -- Registers internal.Reload and internal.Status: the daemon itself.
 
 local json = import('json')
+local status = import('status')
 
 method('internal.Reload', {
   dest = 'adminvm', arg = 'none', payload = 'none', scope = 'none', execute = true,
@@ -20,7 +21,5 @@ method('internal.Status', {
   doc = 'JSON about the daemon: its generation, calls, store and connection to libvirt.',
 }, function(call)
   call:permission()
-  local status = core.status()
-  status.limits = json.array(status.limits)
-  return json.encode(status) .. '\n'
+  return json.encode(status()) .. '\n'
 end)
