@@ -136,9 +136,12 @@ describe('a qube that is frozen in libvirt', function()
       assert.equal('Halted', state(d, frozen[i]))
     end
     assert.is_true(status(d).virt_lost_workers >= WORKERS)
-    -- One that is still inside libvirt is refused at once; the others never had a worker.
-    local again = d:call('dom0', 'admin.vm.Start', 'frozen1', '', '', { seconds = 1 })
-    assert.equal('exception', again.kind)
+    -- Those that are still inside libvirt are refused at once. The others never had a worker, and freeze now; which they are is chance.
+    local refused = 0
+    for _, name in ipairs(frozen) do
+      if d:call('dom0', 'admin.vm.Start', name, '', '', { seconds = 1 }).kind == 'exception' then refused = refused + 1 end
+    end
+    assert.is_true(refused >= WORKERS, refused .. ' were refused at once')
     for _ = 1, 20 do
       d:ok('admin.vm.Kill', 'work', '', '', { seconds = 1 })
       d:ok('admin.vm.Start', 'work', '', '', { seconds = 1 })
