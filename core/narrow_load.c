@@ -85,6 +85,7 @@ int qd_narrow_bind(lua_State *L)
     const char *path = luaL_checkstring(L, 1), *src, *tag, *problem;
     lua_Debug place;
 
+    qd_declare_check_live(L, "narrow");
     lua_settop(L, 2);
     lua_insert(L, 1); /* the table is what the fields are read from */
     qd_declare_check_fields(L, "narrow", names);
@@ -275,7 +276,8 @@ static void load_set(struct qd_load *load, struct qd_narrow *narrow)
     struct reading reading = {.load = load,
                               .narrow = narrow,
                               .until_ns = uv_hrtime() + QD_NARROW_LOAD_MILLISECONDS * UINT64_C(1000000)};
-    int r = open_directory(&reading, qd_load_options_of(load)->acl_dir);
+    const struct qd_load_options *options = qd_load_options_of(load);
+    int r = open_directory(&reading, options->acl_dir);
 
     if (r == 0)
         r = check_directory(&reading);
@@ -286,6 +288,8 @@ static void load_set(struct qd_load *load, struct qd_narrow *narrow)
     if (r == 0)
         return;
     narrow->refused = true;
+    if (options->report)
+        options->report(options->report_context, true, narrow->problem ? narrow->problem : "no memory");
     qd_log(QD_LOG_ERROR, "narrow rules do not load, so nobody but dom0 gets at qubes with %s: %s",
            narrow->tag.text, narrow->problem ? narrow->problem : "no memory");
     /* What did not load is part of what the digest stands for. */
