@@ -18,12 +18,6 @@ void qd_declare_check_loading(lua_State *L, const char *what)
         luaL_error(L, "%s is for the file itself, not for the functions in it", what);
 }
 
-void qd_declare_check_live(lua_State *L, const char *what)
-{
-    if (qd_generation_of(L)->loading_shadow)
-        luaL_error(L, "%s can't be tried as a shadow rule", what);
-}
-
 void qd_declare_check_fields(lua_State *L, const char *what, const char *const names[])
 {
     qd_declare_check_loading(L, what);

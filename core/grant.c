@@ -32,14 +32,12 @@ struct case_at_hand {
     const struct qd_object *source, *dest;
     const char *method, *arg;
     int64_t now_s;
-    bool shadow;
 };
 
 /* Whether the grant is one of this source's for this method. */
 static bool is_about(const struct qd_grant *grant, const struct case_at_hand *at_hand)
 {
-    return grant->shadow == at_hand->shadow && at_hand->source->qid != 0 &&
-           qd_selector_matches(&grant->src, at_hand->model, at_hand->source) &&
+    return at_hand->source->qid != 0 && qd_selector_matches(&grant->src, at_hand->model, at_hand->source) &&
            qd_method_matches(grant->method, at_hand->method);
 }
 
@@ -82,8 +80,7 @@ static int judge(lua_State *L)
     const struct qd_grant *grant = &generation->grants[lua_tointeger(L, lua_upvalueindex(1))], *refusing;
     struct case_at_hand at_hand = {.model = generation->daemon->model,
                                    .source = qd_check_object(L, 1),
-                                   .method = luaL_checkstring(L, 2) + strlen(EVENT),
-                                   .shadow = grant->shadow};
+                                   .method = luaL_checkstring(L, 2) + strlen(EVENT)};
     bool fitting = false;
 
     if (!is_about(grant, &at_hand))
@@ -181,7 +178,7 @@ static const char *add(struct qd_generation *generation, const struct fields *fi
         qd_grant_free(&grown[generation->grant_count]);
         return "no memory";
     }
-    grown[generation->grant_count++].shadow = generation->loading_shadow;
+    generation->grant_count++;
     return NULL;
 }
 

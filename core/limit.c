@@ -100,7 +100,6 @@ int qd_limit_bind(lua_State *L)
     const char *src, *method, *reason, *problem;
     lua_Debug place;
 
-    qd_declare_check_live(L, "limit");
     qd_declare_check_fields(L, "limit", names);
     src = qd_declare_field_string(L, "limit", "src", true);
     qd_declare_check_selector(L, "limit", "src", src);

@@ -85,7 +85,6 @@ int qd_narrow_bind(lua_State *L)
     const char *path = luaL_checkstring(L, 1), *src, *tag, *problem;
     lua_Debug place;
 
-    qd_declare_check_live(L, "narrow");
     lua_settop(L, 2);
     lua_insert(L, 1); /* the table is what the fields are read from */
     qd_declare_check_fields(L, "narrow", names);

@@ -35,8 +35,6 @@ void qd_declare_check_selector(lua_State *L, const char *what, const char *name,
 void qd_declare_check_method(lua_State *L, const char *what, const char *pattern);
 /* Raises unless a rule file is being loaded. */
 void qd_declare_check_loading(lua_State *L, const char *what);
-/* Raises in a shadow rule, which changes nothing, and so can't be this. */
-void qd_declare_check_live(lua_State *L, const char *what);
 /* The line of the rule file that declares; the file's name is Lua's, and stays as long as that function runs.
  */
 void qd_declare_place(lua_State *L, lua_Debug *ret_place);

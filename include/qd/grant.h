@@ -23,8 +23,7 @@ struct qd_grant {
     char *file;
     int line;
     struct qd_window window;
-    bool shadow; /* of a shadow rule: judged beside those, not with the others */
-    bool open;   /* as it was when we last looked */
+    bool open; /* as it was when we last looked */
 };
 
 /* grant{…} of rule files. May raise. */

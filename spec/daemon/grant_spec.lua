@@ -2,7 +2,6 @@
 -- grant{…} of rules: a source has for a method what its grants give, as long as they are in force, and no more. The daemon's clock is set by a file; its
 -- time zone is two hours ahead of UTC.
 
-local uv = require('luv')
 local daemon = require('spec.support.daemon')
 local new_clock = require('spec.support.clock')
 
@@ -277,28 +276,6 @@ describe('a grant', function()
     given('mgmt', 'admin.vm.tag.List', 'work')
     clock:set(leap_day + 25 * HOUR)
     refused(CLOSED, 'mgmt', 'admin.vm.tag.List', 'work')
-  end)
-
-  it('that is tried as a shadow rule gives and takes nothing', function()
-    local shadow = d.acl_dir .. '/shadow'
-    assert(uv.fs_mkdir(shadow, 448))
-    local file = assert(io.open(shadow .. '/10-s.lua', 'w'))
-    file:write("grant { src = 'mgmt', method = 'admin.vm.tag.*', dest = 'other' }")
-    file:close()
-    d:set_rule('10-grant.lua', "grant { src = 'mgmt', method = 'admin.vm.tag.List', dest = 'work' }")
-    given('mgmt', 'admin.vm.tag.List', 'work')
-    assert.is_true(d:logged('shadow: acl.d/shadow/10-s.lua:1 would deny admin.vm.tag.List+ (mgmt -> work): ' .. NONE))
-    given('mgmt', 'admin.vm.tag.Get', 'work', 'x')
-    refused(NONE, 'mgmt', 'admin.vm.tag.List', 'other')
-    for _, text in ipairs { "limit { src = 'mgmt', method = '*', rate = 1 }", "narrow('x', { tag = 'x' })" } do
-      file = assert(io.open(shadow .. '/10-s.lua', 'w'))
-      file:write(text)
-      file:close()
-      local from = #d.log
-      assert.equal('ok', d:reload().kind)
-      assert.is_true(daemon.run_until(function() return d.log:find("can't be tried as a shadow rule", from, true) end, 5) ~= nil)
-    end
-    daemon.remove_tree(shadow)
   end)
 
   it('is not made by a rule that is asked', function()
