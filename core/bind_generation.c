@@ -29,6 +29,7 @@ static void push_generation(lua_State *L, const struct qd_generation *generation
     set_number(L, "methods", (int64_t)generation->method_count);
     set_number(L, "lua_bytes", (int64_t)generation->memory);
     set_text(L, "digest", generation->digest);
+    set_text(L, "code_digest", generation->code_digest);
     set_text(L, "locked", generation->lock_reason);
 }
 

@@ -6,6 +6,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "qd/coverage.h"
+
 #include "qd/grant.h"
 #include "qd/limit.h"
 #include "qd/narrow.h"
@@ -22,6 +24,7 @@ void qd_generation_unref(struct qd_generation *generation)
         return;
     if (generation->L)
         lua_close(generation->L);
+    qd_coverage_free(generation->coverage);
     for (size_t i = 0; i < generation->method_count; i++)
         qd_method_free(generation->methods[i]);
     free(generation->methods);

@@ -14,6 +14,7 @@
 
 #include "qd/bind_core.h"
 #include "qd/bind_string.h"
+#include "qd/coverage.h"
 #include "qd/generation.h"
 #include "qd/log.h"
 #include "qd/narrow.h"
@@ -29,7 +30,7 @@
 struct qd_load {
     const struct qd_load_options *options;
     struct qd_generation *generation;
-    SHA2_CTX digest;
+    SHA2_CTX digest, code_digest;
     unsigned files;
     char *message;
 };
@@ -50,13 +51,24 @@ static int fail(struct qd_load *load, const char *format, ...)
 }
 
 /* Name, size and bytes, so that no two sets of files have one digest. */
+static void add_to(SHA2_CTX *digest, const char *shown, const char *text, size_t size)
+{
+    SHA256Update(digest, (const uint8_t *)shown, strlen(shown) + 1);
+    SHA256Update(digest, (const uint8_t *)&size, sizeof(size));
+    SHA256Update(digest, (const uint8_t *)text, size);
+}
+
 int qd_load_digest(struct qd_load *load, const char *shown, const char *text, size_t size)
+{
+    add_to(&load->code_digest, shown, text, size);
+    return qd_load_digest_policy(load, shown, text, size);
+}
+
+int qd_load_digest_policy(struct qd_load *load, const char *shown, const char *text, size_t size)
 {
     if (++load->files > FILES_MAX)
         return -E2BIG;
-    SHA256Update(&load->digest, (const uint8_t *)shown, strlen(shown) + 1);
-    SHA256Update(&load->digest, (const uint8_t *)&size, sizeof(size));
-    SHA256Update(&load->digest, (const uint8_t *)text, size);
+    add_to(&load->digest, shown, text, size);
     return 0;
 }
 
@@ -603,6 +615,9 @@ static int load_generation(const struct qd_load_options *options, bool with_rule
         return -ENOMEM;
     }
     SHA256Init(&load.digest);
+    SHA256Init(&load.code_digest);
+    if (options->coverage_file)
+        load.generation->coverage = qd_coverage_new(options->coverage_file);
     r = load_all(&load, with_rules, ret_rules);
     if (r < 0) {
         qd_generation_unref(load.generation);
@@ -611,6 +626,7 @@ static int load_generation(const struct qd_load_options *options, bool with_rule
     }
     free(load.message);
     SHA256End(&load.digest, load.generation->digest);
+    SHA256End(&load.code_digest, load.generation->code_digest);
     load.generation->loading = false;
     lua_sethook(load.generation->L, NULL, 0, 0);
     load.generation->script_deadline_ns = 0;

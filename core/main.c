@@ -23,6 +23,7 @@
 #include "qd/limit.h"
 #include "qd/log.h"
 #include "qd/notify.h"
+#include "qd/program.h"
 #include "qd/qubesdb.h"
 #include "qd/reload.h"
 #include "qd/run.h"

@@ -67,6 +67,7 @@ static struct qd_load_options options_of(const struct qd_daemon *daemon, bool fi
                                     .acl_dir = daemon->config.acl_dir,
                                     .ext_dir = daemon->config.ext_dir,
                                     .policy_dir = daemon->config.policy_dir,
+                                    .coverage_file = daemon->config.acl_coverage,
                                     .acl_may_be_absent = first,
                                     .policy_may_fail = first,
                                     .ext_may_fail = first};

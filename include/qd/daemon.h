@@ -56,10 +56,11 @@ struct qd_config {
     char *qubesdb_dir; /* where the sockets of QubesDB's daemons are */
     char *kernels_dir;
     char *libvirt_uri;
-    char *audit_file; /* empty: none */
-    char *audit_dom0; /* yes or no */
-    char *group;      /* of the sockets; empty: the process's own */
-    char *file;       /* of --import-xml, --export-xml, --copy-store, --check-acl */
+    char *audit_file;   /* empty: none */
+    char *audit_dom0;   /* yes or no */
+    char *acl_coverage; /* where the lines of rules that have run are written; NULL: nowhere */
+    char *group;        /* of the sockets; empty: the process's own */
+    char *file;         /* of --import-xml, --export-xml, --copy-store, --check-acl */
     bool debug;
 };
 
@@ -129,6 +130,8 @@ struct qd_generation {
     unsigned number;
     int64_t since; /* when it served first, in seconds since 1970 */
     char digest[65];
+    char code_digest[65];         /* without the qrexec policy */
+    struct qd_coverage *coverage; /* NULL: not wanted */
     size_t memory;
     struct qd_budget *budget;
     struct qd_trace *trace; /* what questions are written down in while a call is explained, else NULL */

@@ -10,10 +10,11 @@
 struct qd_load_options {
     const char *scripts_dir;
     const char *acl_dir;
-    const char *ext_dir;    /* NULL: no extensions of the site */
-    const char *policy_dir; /* directories, with ':' between them; NULL: there is no qrexec policy */
-    bool acl_may_be_absent; /* at start only */
-    bool ext_may_fail;      /* likewise: one that does not load is left out, and the log has why */
+    const char *ext_dir;       /* NULL: no extensions of the site */
+    const char *policy_dir;    /* directories, with ':' between them; NULL: there is no qrexec policy */
+    const char *coverage_file; /* NULL: not wanted; outlives the generation */
+    bool acl_may_be_absent;    /* at start only */
+    bool ext_may_fail;         /* likewise: one that does not load is left out, and the log has why */
     /* Set: a mistake in a rule file does not end the load, but is told, and so is what else an admin should
      * know of (not an error). The message begins with file and line where it has them. On the load's thread.
      */
@@ -66,6 +67,8 @@ int qd_bind_policy(lua_State *L);
 struct qd_load;
 /* -E2BIG: too many files. */
 int qd_load_digest(struct qd_load *load, const char *shown, const char *text, size_t size);
+/* The same for a file of the qrexec policy. */
+int qd_load_digest_policy(struct qd_load *load, const char *shown, const char *text, size_t size);
 const struct qd_load_options *qd_load_options_of(const struct qd_load *load);
 /* Compiles and runs the text as a rule file of the narrow set that loads; within the budget of a hook, but
  * not longer than until `until_ns` (uv_hrtime's clock). */

@@ -139,7 +139,8 @@ describe('narrow rules', function()
   for name, rule in pairs {
     error = "error('no')", denial = "deny('no')", loop = 'while true do end', pcall_loop = 'while true do pcall(function() while true do end end) end',
     memory = 'local t = {} while true do t[#t + 1] = {} end', wrong_result = 'return 5', no_filter = "return { 'x' }",
-    filter_error = "return function() error('no') end", filter_loop = 'return function() while true do end end', filter_text = "return function() return 'x' end",
+    filter_error = "return function() error('no') end", filter_loop = 'return function() while true do end end',
+    filter_text = "return function() return 'x' end",
     list_adds = 'return filter_list(function(items) items[#items + 1] = src return items end)', list_none = 'return filter_list(function() end)',
     list_loop = 'return filter_list(function() while true do end end)',
   } do

@@ -71,9 +71,9 @@ local function wait_for(condition, seconds)
 end
 tool.wait_for = wait_for
 
--- One call of the daemon whose sockets are in `directory`. Answers the body, or nil, the exception's class and its message; a class
--- of nil means that the connection was closed without an answer. `socket` is the console's when it is not given.
-function tool.call(directory, request)
+-- Sends a request to the daemon whose sockets are in `directory` (to the console's, when `request.socket` is not given) and returns all bytes that come
+-- back, or those that are `enough` (a function of them; without it only the end is).
+function tool.exchange(directory, request, enough)
   local pipe, parts, ended, problem = uv.new_pipe(), {}, false, nil
   local path = directory .. '/' .. (request.socket or CONSOLE)
   pipe:connect(path, function(failure)
@@ -82,7 +82,8 @@ function tool.call(directory, request)
       return
     end
     pipe:read_start(function(_, data)
-      if data then parts[#parts + 1] = data else ended = true end
+      parts[#parts + 1] = data
+      ended = not data or enough and enough(table.concat(parts))
     end)
     pipe:write(('%s+%s %s name %s\0%s'):format(request.method, request.arg or '', request.src or 'dom0', request.dest or 'dom0',
       request.payload or ''))
@@ -92,10 +93,18 @@ function tool.call(directory, request)
   pipe:close()
   if problem then tool.fail(tool.FAILED, '%s: %s (does qubesd run, and are you root?)', path, problem) end
   if not finished then tool.fail(tool.FAILED, '%s: no answer within %d seconds', path, request.seconds or CALL_SECONDS) end
-  local answer = table.concat(parts)
+  return table.concat(parts)
+end
+
+-- What an answer says: the body, or nil, the exception's class and its message; a class of nil means that the connection was closed without an answer.
+function tool.parse(answer)
   if answer:sub(1, 2) == '0\0' then return answer:sub(3) end
-  local class, message = answer:match('^2%z([^%z]*)%z[^%z]*%z([^%z]*)%z')
-  return nil, class, message
+  return nil, answer:match('^2%z([^%z]*)%z[^%z]*%z([^%z]*)%z')
+end
+
+-- One call: what tool.parse gives.
+function tool.call(directory, request)
+  return tool.parse(tool.exchange(directory, request))
 end
 
 -- The same, for calls that must succeed.
@@ -173,21 +182,23 @@ function tool.run(path, arguments, seconds)
 end
 
 -- Starts a daemon in a directory of its own, on libvirt's test driver, with the rules of `acl`. Options: `scripts`, `ext`, `policy`
--- (directories; without them the packaged scripts, no extensions, no policy), `state` (an existing store's directory). Returns
--- { directory =, log = … }; fails with the daemon's own words. main() stops it.
+-- (directories; without them the packaged scripts, no extensions, no policy), `state` (an existing store's directory), `program` (another qubesd),
+-- `arguments` (more of them). Returns { directory =, log = … }; fails with the daemon's own words. main() stops it.
 function tool.start_daemon(options)
   local directory = assert(uv.fs_mkdtemp((os.getenv('TMPDIR') or '/tmp') .. '/qubesd-acl.XXXXXX'))
   local self = { directory = directory, log = '' }
   local err = uv.new_pipe()
   local pid
+  local arguments = {
+    '--socket-dir', directory, '--state-dir', options.state or directory, '--acl-dir', options.acl,
+    '--scripts-dir', options.scripts or scripts_folder(), '--ext-dir', options.ext or directory .. '/ext.d',
+    '--policy-dir', options.policy or directory .. '/policy.d', '--qubesdb-dir', directory, '--kernels-dir', directory .. '/kernels',
+    '--libvirt-uri', 'test:///default', '--group', '',
+  }
+  for _, argument in ipairs(options.arguments or {}) do arguments[#arguments + 1] = argument end
   running[#running + 1] = self
-  self.process, pid = uv.spawn(program(), {
-    args = {
-      '--socket-dir', directory, '--state-dir', options.state or directory, '--acl-dir', options.acl,
-      '--scripts-dir', options.scripts or scripts_folder(), '--ext-dir', options.ext or directory .. '/ext.d',
-      '--policy-dir', options.policy or directory .. '/policy.d', '--qubesdb-dir', directory, '--kernels-dir', directory .. '/kernels',
-      '--libvirt-uri', 'test:///default', '--group', '',
-    },
+  self.process, pid = uv.spawn(options.program or program(), {
+    args = arguments,
     stdio = { nil, nil, err },
   }, function(code) self.ended = code end)
   if not self.process then
@@ -213,34 +224,46 @@ local function remove_tree(path)
 end
 tool.remove_tree = remove_tree
 
--- A copy of the store in the directory `state`, which a daemon may be using: a directory for start_daemon's `state`. It goes with the tool.
-function tool.copy_store(state)
+-- A directory that goes with the tool.
+function tool.temporary_directory()
   local directory = assert(uv.fs_mkdtemp((os.getenv('TMPDIR') or '/tmp') .. '/qubesd-acl.XXXXXX'))
   running[#running + 1] = { directory = directory }
-  local err, said, ended = uv.new_pipe(), '', nil
-  local process, problem = uv.spawn(program(), {
-    args = { '--copy-store', directory .. '/qubesd.db', '--state-dir', state }, stdio = { nil, nil, err },
-  }, function(code) ended = code end)
-  if process then
-    err:read_start(function(_, data) said = said .. (data or '') end)
-    wait_for(function() return ended end, START_SECONDS)
-    process:close()
-  end
-  err:close()
-  if ended ~= 0 then tool.fail(tool.FAILED, 'the store is not copied: %s', process and said or problem) end
   return directory
+end
+
+-- A copy of the store in the directory `state`, which a daemon may be using: a directory for start_daemon's `state`. It goes with the tool.
+function tool.copy_store(state)
+  local directory = tool.temporary_directory()
+  local status, _, said = tool.run(program(), { '--copy-store', directory .. '/qubesd.db', '--state-dir', state }, START_SECONDS)
+  if status ~= 0 then tool.fail(tool.FAILED, 'the store is not copied: %s', said) end
+  return directory
+end
+
+local function stop(self)
+  if self.process then
+    if not self.ended then
+      uv.kill(self.pid, 'sigterm')
+      wait_for(function() return self.ended end, 10)
+    end
+    self.err:close()
+    self.process:close()
+    self.process = nil
+  end
+end
+
+-- Stops a daemon of one's own now; `take(directory)` is called before its directory goes.
+function tool.stop_daemon(self, take)
+  stop(self)
+  if take then take(self.directory) end
+  remove_tree(self.directory)
+  for i, each in ipairs(running) do
+    if each == self then table.remove(running, i) end
+  end
 end
 
 function tool.stop_daemons()
   for _, self in ipairs(running) do
-    if self.process then
-      if not self.ended then
-        uv.kill(self.pid, 'sigterm')
-        wait_for(function() return self.ended end, 10)
-      end
-      self.err:close()
-      self.process:close()
-    end
+    stop(self)
     remove_tree(self.directory)
   end
   running = {}
