@@ -26,10 +26,10 @@ void qd_declare_check_fields(lua_State *L, const char *what, const char *const n
     if (!lua_istable(L, 1))
         luaL_error(L, "%s takes a table: %s { … }", what, what);
     for (lua_pushnil(L); lua_next(L, 1); lua_pop(L, 1)) {
-        const char *key = lua_type(L, -2) == LUA_TSTRING ? lua_tostring(L, -2) : NULL;
+        const char *key = lua_type(L, -2) == LUA_TSTRING ? lua_tostring(L, -2) : "";
         int i = 0;
 
-        if (!key)
+        if (!*key)
             luaL_error(L, "%s: only named fields, not a list", what);
         while (names[i] && strcmp(names[i], key) != 0)
             i++;
