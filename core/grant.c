@@ -94,8 +94,11 @@ static int judge(lua_State *L)
     if (refusing != grant)
         return 0;
     lua_settop(L, 0);
-    lua_pushfstring(L, "%s%s%s", fitting ? "no grant is in force now" : "no grant permits this call",
-                    grant->reason ? ": " : "", grant->reason ? grant->reason : "");
+    if (fitting)
+        lua_pushfstring(L, "no grant is in force now%s%s", grant->reason ? ": " : "",
+                        grant->reason ? grant->reason : "");
+    else
+        lua_pushliteral(L, "no grant permits this call");
     return qd_bind_rules_deny(L);
 }
 

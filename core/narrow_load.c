@@ -263,7 +263,8 @@ static void load_set(struct qd_load *load, struct qd_narrow *narrow)
     struct reading reading = {.load = load,
                               .narrow = narrow,
                               .until_ns = uv_hrtime() + QD_NARROW_LOAD_MILLISECONDS * UINT64_C(1000000)};
-    int r = open_directory(&reading, qd_load_options_of(load)->acl_dir);
+    const struct qd_load_options *options = qd_load_options_of(load);
+    int r = open_directory(&reading, options->acl_dir);
 
     if (r == 0)
         r = check_directory(&reading);
@@ -274,6 +275,8 @@ static void load_set(struct qd_load *load, struct qd_narrow *narrow)
     if (r == 0)
         return;
     narrow->refused = true;
+    if (options->report)
+        options->report(options->report_context, true, narrow->problem ? narrow->problem : "no memory");
     qd_log(QD_LOG_ERROR, "narrow rules do not load, so nobody but dom0 gets at qubes with %s: %s",
            narrow->tag.text, narrow->problem ? narrow->problem : "no memory");
     /* What did not load is part of what the digest stands for. */

@@ -3,6 +3,7 @@
 
 local uv = require('luv')
 local daemon = require('spec.support.daemon')
+local new_clock = require('spec.support.clock')
 
 local DIRECTORY = 'docs/acl-examples'
 
@@ -284,6 +285,23 @@ describe('docs/acl-examples', function()
     assert.are.same({ 'domain-feature-pre-set:plain', 'domain-feature-set:plain' }, event_names(stream))
     stream:close()
     assert.are.equal('the value', d:ok('admin.vm.feature.Get', 'fedora', 'secret-x'))
+  end)
+
+  it('office-hours: a panel starts qubes of the office, in time', function()
+    local clock = new_clock()
+    clock.env.TZ = 'UTC0'
+    clock:set(1796212800) -- Wednesday, 2 December 2026, 12:00
+    d = daemon.start { binary = 'qubesd-testing', env = clock.env, acl = { ['10.lua'] = read(DIRECTORY .. '/office-hours.lua') } }
+    d:estate { 'panel', 'work', 'vault' }
+    d:ok('admin.vm.tag.Set', 'work', 'office')
+    permitted('panel', 'admin.vm.Start', 'work')
+    d:ok('admin.vm.Kill', 'work')
+    denied('no grant permits this call', 'panel', 'admin.vm.Start', 'vault')
+    clock:advance(7 * 3600)
+    denied('no grant is in force now: office hours are over', 'panel', 'admin.vm.Start', 'work')
+    permitted('panel', 'admin.vm.List')
+    permitted('vault', 'admin.vm.Start', 'work')
+    clock:remove()
   end)
 
   -- What the page says can't be done.

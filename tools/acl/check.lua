@@ -140,10 +140,10 @@ local function check(directory)
     table.move(check_file(directory .. '/' .. name, vocabulary, by_file[name] or {}), 1, 1 << 20, #findings + 1, findings)
     by_file[name] = nil
   end
-  for _, rest in pairs(by_file) do -- what belongs to no file that is read here
+  for name, rest in pairs(by_file) do -- what belongs to no file that is read here: shadow rules, narrow ones
     for _, finding in ipairs(rest) do
       finish(finding, {}, vocabulary)
-      finding.file = directory
+      finding.file = name == '' and directory or directory .. '/' .. name
       findings[#findings + 1] = finding
     end
   end
