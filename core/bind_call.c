@@ -10,6 +10,7 @@
 #include "qd/bind_core.h"
 #include "qd/call.h"
 #include "qd/connection.h"
+#include "qd/decision.h"
 #include "qd/explain.h"
 #include "qd/generation.h"
 #include "qd/log.h"
@@ -63,26 +64,17 @@ static struct qd_question question_of(const struct qd_call *call, const struct q
                                 .bypass = call->bypass};
 }
 
-/* One line for each refusal: who, what, by which rule, in which generation. Never a payload. */
-static void log_refusal(const struct qd_call *call, const struct qd_question *question)
-{
-    call->daemon->status.denied++;
-    qd_log(QD_LOG_WARNING, "denied %s+%.*s (%s -> %s) by %s: %s%s [generation %u %.12s]", call->method->name,
-           (int)call->arg.size, call->arg.data, call->source->name->data, call->dest->name->data,
-           question->place[0] ? question->place : "the core", question->failed ? "the rule failed: " : "",
-           question->reason, call->generation->number, call->generation->digest);
-}
-
 /* What the caller is told: the reason that a rule chose to give, and nothing of a rule that failed. */
-static int refuse(lua_State *L, struct qd_call *call, const struct qd_question *question)
+static int refuse(lua_State *L, struct qd_call *call, const struct qd_question *question, uint64_t asked_ns)
 {
     if (call->dry)
         qd_dry_refused(call, question);
     else
-        log_refusal(call, question);
+        qd_decision_refused(call, question, asked_ns);
     return qd_raise(L, "PermissionDenied", "%s",
-                    question->failed || !question->reason[0] ? "the rules do not permit this call"
-                                                             : question->reason);
+                    question->failed || question->withheld || !question->reason[0]
+                        ? "the rules do not permit this call"
+                        : question->reason);
 }
 
 /* Asks; what qd_permission_ask pushes is left. */
@@ -90,6 +82,8 @@ static struct qd_call *ask(lua_State *L, int info, int list)
 {
     struct qd_call *call = check_call(L);
     struct qd_question question = question_of(call, call->method);
+    uint64_t begin_ns = call->daemon->audit ? uv_hrtime() : 0, asked_ns;
+    int r;
 
     /* A stream that goes on for long asks again from time to time. */
     if (call->denied || (call->state != QD_CALL_CHECKED && !call->method->cancellable))
@@ -100,10 +94,14 @@ static struct qd_call *ask(lua_State *L, int info, int list)
     } else {
         info = 0;
     }
-    if (qd_permission_ask(L, &question, info, list) < 0) {
+    r = qd_permission_ask(L, &question, info, list);
+    asked_ns = call->daemon->audit ? uv_hrtime() - begin_ns : 0;
+    if (r < 0) {
         call->denied = true; /* and stays it, should the method catch the error */
-        refuse(L, call, &question);
+        refuse(L, call, &question, asked_ns);
     }
+    if (!call->dry && call->state == QD_CALL_CHECKED)
+        qd_decision_permitted(L, call, info, list ? lua_gettop(L) : 0, asked_ns);
     call->state = QD_CALL_PERMITTED;
     return call;
 }
@@ -155,7 +153,8 @@ static int filter_as(lua_State *L)
     if (call->state != QD_CALL_PERMITTED)
         return luaL_error(L, "%s: filter_as comes after permission", call->method->name);
     lua_settop(L, 4);
-    if (call->bypass || (method->hook_count == 0 && !call->generation->lock_reason)) {
+    if (call->bypass ||
+        (method->hook_count == 0 && call->generation->narrow_count == 0 && !call->generation->lock_reason)) {
         lua_settop(L, 3);
         return 1;
     }
@@ -170,7 +169,7 @@ static int filter_as(lua_State *L)
             lua_pop(L, 1);
             lua_rawseti(L, 5, ++kept);
         } else if (question.failed) {
-            return refuse(L, call, &question);
+            return refuse(L, call, &question, 0);
         } else {
             lua_pop(L, 1);
         }

@@ -282,6 +282,8 @@ static int status(lua_State *L)
     lua_newtable(L);
     set_count(L, "calls", daemon->status.calls);
     set_count(L, "denied", daemon->status.denied);
+    set_count(L, "denied_expected", daemon->status.denied_expected);
+    set_count(L, "shadow_differences", daemon->status.shadow_differences);
     set_count(L, "limited", daemon->status.limited);
     qd_limit_push_status(L, daemon);
     lua_setfield(L, -2, "limits");

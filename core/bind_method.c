@@ -20,6 +20,7 @@ void qd_method_free(struct qd_method *method)
     free(method->event);
     free(method->filters);
     free(method->hooks);
+    free(method->shadow_hooks);
     free(method);
 }
 
@@ -144,27 +145,37 @@ static int compare(const void *a, const void *b)
     return strcmp((*(struct qd_method *const *)a)->name, (*(struct qd_method *const *)b)->name);
 }
 
+static size_t *shrink(size_t *indexes, size_t count)
+{
+    size_t *shrunk = realloc(indexes, (count + 1) * sizeof(*indexes));
+
+    return shrunk ? shrunk : indexes;
+}
+
 static int resolve_hooks(struct qd_generation *generation, struct qd_method *method)
 {
     char names[QD_SPELLINGS][256];
-    size_t spellings = qd_event_spellings(method->name, names), *shrunk;
+    size_t spellings = qd_event_spellings(method->name, names);
 
     method->hooks = calloc(generation->hook_count + 1, sizeof(*method->hooks));
-    if (!method->hooks)
+    method->shadow_hooks = calloc(generation->hook_count + 1, sizeof(*method->shadow_hooks));
+    if (!method->hooks || !method->shadow_hooks)
         return -ENOMEM;
     for (size_t i = 0; i < generation->hook_count; i++) {
         bool matches = false;
 
         for (size_t k = 0; k < spellings && !matches; k++)
             matches = qd_event_matches(generation->hooks[i].pattern, names[k]);
-        if (matches) {
+        if (!matches)
+            continue;
+        generation->hooks[i].matched = true;
+        if (generation->hooks[i].shadow)
+            method->shadow_hooks[method->shadow_count++] = i;
+        else
             method->hooks[method->hook_count++] = i;
-            generation->hooks[i].matched = true;
-        }
     }
-    shrunk = realloc(method->hooks, (method->hook_count + 1) * sizeof(*method->hooks));
-    if (shrunk)
-        method->hooks = shrunk;
+    method->hooks = shrink(method->hooks, method->hook_count);
+    method->shadow_hooks = shrink(method->shadow_hooks, method->shadow_count);
     return 0;
 }
 
@@ -186,6 +197,7 @@ int qd_method_resolve(struct qd_generation *generation, char **ret_message)
     for (size_t i = 0; i < generation->method_count; i++) {
         struct qd_method *method = generation->methods[i];
 
+        method->number = i;
         if (resolve_hooks(generation, method) < 0) {
             *ret_message = strdup("no memory");
             return -ENOMEM;

@@ -31,6 +31,8 @@ static const struct setting settings[] = {
     {"acl-tests", offsetof(struct qd_config, acl_tests), "no"},
     {"acl-coverage", offsetof(struct qd_config, acl_coverage), NULL},
     {"group", offsetof(struct qd_config, group), "qubes"},
+    {"audit-file", offsetof(struct qd_config, audit_file), ""},
+    {"audit-dom0", offsetof(struct qd_config, audit_dom0), "no"},
 };
 
 #define SETTING_COUNT (sizeof(settings) / sizeof(settings[0]))
@@ -118,6 +120,8 @@ static void help(void)
            "  --kernels-dir DIR   kernels of qubes (vm-kernels in the state directory)\n"
            "  --libvirt-uri URI   the hypervisor (test:///default)\n"
            "  --group NAME        the sockets' group (qubes)\n"
+           "  --audit-file FILE   a line of JSON for each decision about a call (none)\n"
+           "  --audit-dom0 yes    also for calls of dom0 itself (no)\n"
            "  --debug             log more, and show tracebacks to callers\n"
            "  --check-acl DIR     load these rules, say what is wrong with them, and exit (for qubesd-acl "
            "check)\n"

@@ -21,6 +21,8 @@ void qd_declare_check_loading(lua_State *L, const char *what)
 void qd_declare_check_fields(lua_State *L, const char *what, const char *const names[])
 {
     qd_declare_check_loading(L, what);
+    if (qd_generation_of(L)->loading_shadow)
+        luaL_error(L, "%s is not for shadow rules", what);
     if (!lua_istable(L, 1))
         luaL_error(L, "%s takes a table: %s { … }", what, what);
     for (lua_pushnil(L); lua_next(L, 1); lua_pop(L, 1)) {

@@ -11,6 +11,7 @@
 #include "qd/bind_core.h"
 #include "qd/call.h"
 #include "qd/connection.h"
+#include "qd/decision.h"
 #include "qd/generation.h"
 #include "qd/limit.h"
 #include "qd/log.h"
@@ -147,6 +148,13 @@ static bool is_within_limits(struct qd_daemon *daemon, const struct qd_object *s
     return false;
 }
 
+static void note_unknown(struct qd_daemon *daemon, const struct qd_request *request,
+                         const struct qd_object *source, enum qd_asked asked, bool hidden)
+{
+    if (asked != QD_ASKED_DRY)
+        qd_decision_unknown(daemon, request, source, hidden);
+}
+
 /* Fills the call's ends. A destination that the source may not know of is none (law 1). */
 static bool find_ends(struct qd_daemon *daemon, const struct qd_request *request, enum qd_asked asked,
                       struct qd_ends *ret_ends, struct qd_refusal *refusal)
@@ -156,9 +164,12 @@ static bool find_ends(struct qd_daemon *daemon, const struct qd_request *request
     if (!source || !is_within_limits(daemon, source, request->method, asked, refusal))
         return false;
     dest = find_qube(daemon, request->dest, refusal);
-    if (!dest)
+    if (!dest) {
+        note_unknown(daemon, request, source, asked, false);
         return false;
+    }
     if (!qd_permission_visible(daemon->generation->L, source, asked == QD_ASKED_BY_CONSOLE, dest)) {
+        note_unknown(daemon, request, source, asked, true);
         refuse(refusal, "QubesVMNotFoundError", "no such qube", request->dest);
         return false;
     }

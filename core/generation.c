@@ -10,6 +10,7 @@
 
 #include "qd/grant.h"
 #include "qd/limit.h"
+#include "qd/narrow.h"
 
 struct qd_generation *qd_generation_ref(struct qd_generation *generation)
 {
@@ -36,6 +37,9 @@ void qd_generation_unref(struct qd_generation *generation)
     for (size_t i = 0; i < generation->grant_count; i++)
         qd_grant_free(&generation->grants[i]);
     free(generation->grants);
+    for (size_t i = 0; i < generation->narrow_count; i++)
+        qd_narrow_free(&generation->narrows[i]);
+    free(generation->narrows);
     free(generation->lock_reason);
     free(generation);
 }

@@ -17,6 +17,7 @@
 #include "qd/coverage.h"
 #include "qd/generation.h"
 #include "qd/log.h"
+#include "qd/narrow.h"
 #include "qd/run.h"
 
 #define FILES_MAX 4096
@@ -105,23 +106,31 @@ static int read_file(struct qd_load *load, const char *path, const char *shown, 
     return 0;
 }
 
-/* Reads and compiles; leaves the chunk on the stack. */
-static int compile(struct qd_load *load, const char *path, const char *shown)
+/* Compiles; leaves the chunk on the stack. */
+static int compile_text(struct qd_load *load, const char *shown, const char *text, size_t size)
 {
     lua_State *L = load->generation->L;
-    char chunk[512], *text = NULL;
+    char chunk[512];
+    int r;
+
+    snprintf(chunk, sizeof(chunk), "@%s", shown);
+    if (luaL_loadbufferx(L, text, size, chunk, "t") == LUA_OK)
+        return 0;
+    r = fail(load, "%s", lua_tostring(L, -1));
+    lua_pop(L, 1);
+    return r;
+}
+
+static int compile(struct qd_load *load, const char *path, const char *shown)
+{
+    char *text = NULL;
     size_t size = 0;
     int r = read_file(load, path, shown, &text, &size);
 
     if (r < 0)
         return r;
-    snprintf(chunk, sizeof(chunk), "@%s", shown);
-    r = luaL_loadbufferx(L, text, size, chunk, "t");
+    r = compile_text(load, shown, text, size);
     free(text);
-    if (r == LUA_OK)
-        return 0;
-    r = fail(load, "%s", lua_tostring(L, -1));
-    lua_pop(L, 1);
     return r;
 }
 
@@ -151,19 +160,20 @@ static int load_script(struct qd_load *load, const char *path, const char *shown
     return r;
 }
 
-/* A rule file: its own environment, and a hook's budget already for its top level. */
-static int load_rule(struct qd_load *load, const char *path, const char *shown)
+/* Runs the chunk on the stack's top as a rule file: its own environment, and a hook's budget already for its
+ * top level. `until_ns` 0: that budget's own time. */
+static int run_rule(struct qd_load *load, const char *shown, uint64_t until_ns)
 {
     struct qd_generation *generation = load->generation;
     lua_State *L = generation->L;
     struct qd_budget budget;
-    int r = compile(load, path, shown);
+    int r;
 
-    if (r < 0)
-        return r;
     qd_bind_rules_push_environment(L);
     lua_setupvalue(L, -2, 1);
     qd_budget_begin(generation, L, &budget, 0);
+    if (until_ns)
+        budget.deadline_ns = until_ns;
     r = qd_run_hook(generation, L, 0, 0);
     qd_budget_end(generation, L);
     qd_run_watch(L);
@@ -171,6 +181,31 @@ static int load_rule(struct qd_load *load, const char *path, const char *shown)
         return fail(load, "%s%s%s", budget.killed ? shown : "", budget.killed ? ": " : "",
                     budget.killed ? budget.killed : budget.reason);
     return 0;
+}
+
+static int load_rule(struct qd_load *load, const char *path, const char *shown)
+{
+    int r = compile(load, path, shown);
+
+    return r < 0 ? r : run_rule(load, shown, 0);
+}
+
+int qd_load_narrow_rule(struct qd_load *load, const char *shown, const char *text, size_t size,
+                        uint64_t until_ns)
+{
+    int r = qd_load_digest(load, shown, text, size) < 0
+                ? fail(load, "%s: more than %u files", shown, FILES_MAX)
+                : compile_text(load, shown, text, size);
+
+    return r < 0 ? r : run_rule(load, shown, until_ns);
+}
+
+char *qd_load_take_message(struct qd_load *load)
+{
+    char *message = load->message;
+
+    load->message = NULL;
+    return message;
 }
 
 /* Where all mistakes are wanted, one is told and the load goes on. */
@@ -422,13 +457,52 @@ static int load_scripts(struct qd_load *load)
     return r;
 }
 
+/* What a set of files has registered from the hook `count` on is taken back. */
+static void drop_hooks(struct qd_generation *generation, size_t count)
+{
+    while (generation->hook_count > count) {
+        struct qd_hook *hook = &generation->hooks[--generation->hook_count];
+
+        luaL_unref(generation->L, LUA_REGISTRYINDEX, hook->function);
+        qd_hook_free(hook);
+    }
+}
+
+/* Shadow rules change nothing, so a mistake in one keeps nothing from loading: there are none then. */
+static void load_shadow(struct qd_load *load)
+{
+    struct qd_generation *generation = load->generation;
+    size_t count = generation->hook_count;
+    struct stat status;
+    char path[4096];
+    int r;
+
+    snprintf(path, sizeof(path), "%s/shadow", load->options->acl_dir);
+    if (stat(path, &status) < 0 && errno == ENOENT)
+        return;
+    generation->loading_shadow = true;
+    r = load_folder(load, path, "acl.d/shadow", load_rule_or_report, 0);
+    generation->loading_shadow = false;
+    if (r == 0)
+        return;
+    qd_log(QD_LOG_ERROR, "the shadow rules do not load, so there are none: %s",
+           load->message ? load->message : "no memory");
+    drop_hooks(generation, count);
+    free(load->message);
+    load->message = NULL;
+}
+
 static int load_rules(struct qd_load *load)
 {
     struct stat status;
+    int r;
 
     if (load->options->acl_may_be_absent && stat(load->options->acl_dir, &status) < 0 && errno == ENOENT)
         return 0;
-    return load_folder(load, load->options->acl_dir, "acl.d", load_rule_or_report, 0);
+    r = load_folder(load, load->options->acl_dir, "acl.d", load_rule_or_report, 0);
+    if (r == 0)
+        load_shadow(load);
+    return r;
 }
 
 static int load_extensions(struct qd_load *load)
@@ -467,7 +541,9 @@ static int check_rules(struct qd_load *load)
         if (hook->matched)
             continue;
         r = run_core_hook(load, "unmatched_rule", hook->pattern);
-        if (r == 0 && !lua_isnil(L, -1))
+        if (r == 0 && hook->shadow && !load->options->report && !lua_isnil(L, -1))
+            qd_log(QD_LOG_ERROR, "%s:%d: %s", hook->file, hook->line, lua_tostring(L, -1));
+        else if (r == 0 && !lua_isnil(L, -1))
             r = fail(load, "%s:%d: %s", hook->file, hook->line, lua_tostring(L, -1));
         else if (r == 0)
             tell_waiting(load, hook);
@@ -475,6 +551,23 @@ static int check_rules(struct qd_load *load)
         lua_settop(L, 0);
     }
     return r;
+}
+
+/* A narrow set that does not load ends no load, so it is told here. */
+static void report_narrows(const struct qd_load *load)
+{
+    const struct qd_load_options *options = load->options;
+
+    for (size_t i = 0; options->report && i < load->generation->narrow_count; i++) {
+        const struct qd_narrow *narrow = &load->generation->narrows[i];
+        char message[512];
+
+        if (!narrow->refused)
+            continue;
+        snprintf(message, sizeof(message), "%s:%d: %s", narrow->file, narrow->line,
+                 narrow->problem ? narrow->problem : "no memory");
+        options->report(options->report_context, true, message);
+    }
 }
 
 static struct qd_generation *generation_new(void)
@@ -510,12 +603,18 @@ static int load_all(struct qd_load *load, bool with_rules, bool *ret_rules)
     if (r == 0 && with_rules) {
         r = load_rules(load);
         *ret_rules = r < 0;
+        if (r == 0)
+            qd_narrow_load(load, load->generation);
     }
     if (r == 0)
         r = qd_method_resolve(load->generation, &load->message);
     if (r == 0) {
         r = check_rules(load);
         *ret_rules = r < 0;
+    }
+    if (r == 0) {
+        qd_narrow_resolve(load->generation);
+        report_narrows(load);
     }
     lua_pushnil(L);
     lua_setfield(L, LUA_REGISTRYINDEX, QD_LOAD);

@@ -11,6 +11,7 @@
 #include <sys/resource.h>
 #include <systemd/sd-daemon.h>
 
+#include "qd/audit.h"
 #include "qd/bind_core.h"
 #include "qd/bind_string.h"
 #include "qd/call.h"
@@ -152,6 +153,7 @@ static void stop(struct qd_daemon *daemon)
     qd_programs_close(daemon);
     qd_qubesdb_close(daemon->qubesdb);
     qd_reload_close(daemon);
+    qd_audit_close(daemon);
     qd_virt_close(daemon->virt, VIRT_GRACE_MS, on_virt_closed);
     qd_store_stop(daemon->store, on_store_stopped);
 }
@@ -313,6 +315,8 @@ static int start(struct qd_daemon *daemon)
     if (!daemon->model)
         return -ENOMEM;
     r = start_store(daemon);
+    if (r == 0)
+        r = qd_audit_open(daemon);
     if (r == 0)
         r = qd_reload_first(daemon);
     if (r == 0)

@@ -6,7 +6,9 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "permission_private.h"
 #include "qd/bind_core.h"
+#include "qd/narrow.h"
 #include "qd/run.h"
 #include "qd/trace.h"
 
@@ -283,6 +285,25 @@ static enum qd_said collect_filters(lua_State *L, const struct qd_question *ques
     return said;
 }
 
+static size_t hook_count(const struct qd_question *question)
+{
+    return question->narrow   ? question->narrow->hook_count
+           : question->shadow ? question->method->shadow_count
+                              : question->method->hook_count;
+}
+
+/* The hook number `i` of the set that is asked; NULL: it has nothing to do with this question. */
+static struct qd_hook *hook_at(const struct qd_question *question, size_t i)
+{
+    const size_t *hooks = question->shadow ? question->method->shadow_hooks : question->method->hooks;
+    struct qd_hook *hook;
+
+    if (question->narrow)
+        return qd_narrow_hook(question->narrow, question->method, i);
+    hook = &question->generation->hooks[hooks[i]];
+    return (question->visibility && hook->list_only) || hook->disabled ? NULL : hook;
+}
+
 /* question, info -> array of filters, or nil */
 static void ask_hooks(lua_State *L, struct qd_question *question, int info)
 {
@@ -290,10 +311,10 @@ static void ask_hooks(lua_State *L, struct qd_question *question, int info)
 
     lua_newtable(L);
     qd_trace_begin(question);
-    for (size_t i = 0; i < question->method->hook_count; i++) {
-        struct qd_hook *hook = &question->generation->hooks[question->method->hooks[i]];
+    for (size_t i = 0; i < hook_count(question); i++) {
+        struct qd_hook *hook = hook_at(question, i);
 
-        if (question->visibility && hook->list_only)
+        if (!hook)
             continue;
         qd_trace_ask(question, hook);
         lua_rawgeti(L, LUA_REGISTRYINDEX, hook->function);
@@ -306,11 +327,25 @@ static void ask_hooks(lua_State *L, struct qd_question *question, int info)
     }
 }
 
+void qd_permission_spread(lua_State *L, int list)
+{
+    const struct qd_model *model = qd_generation_of(L)->daemon->model;
+    size_t count = qd_model_qube_count(model);
+
+    if (!lua_islightuserdata(L, list))
+        return;
+    lua_createtable(L, (int)count, 0);
+    for (size_t i = 0; i < count; i++) {
+        qd_push_object(L, qd_model_qubes(model)[i]);
+        lua_rawseti(L, -2, (lua_Integer)i + 1);
+    }
+    lua_replace(L, list);
+}
+
 /* (question, info or nil, list, array or nil): what qd_permission_ask describes. */
 static int ask_body(lua_State *L)
 {
     struct qd_question *question = lua_touserdata(L, 1);
-    struct qd_daemon *daemon = question->generation->daemon;
 
     lua_settop(L, 3);
     lua_newtable(L);
@@ -335,16 +370,7 @@ static int ask_body(lua_State *L)
         lua_pushvalue(L, 3);
         return 1;
     }
-    if (lua_islightuserdata(L, 3)) {
-        size_t count = qd_model_qube_count(daemon->model);
-
-        lua_createtable(L, (int)count, 0);
-        for (size_t i = 0; i < count; i++) {
-            qd_push_object(L, qd_model_qubes(daemon->model)[i]);
-            lua_rawseti(L, -2, (lua_Integer)i + 1);
-        }
-        lua_replace(L, 3);
-    }
+    qd_permission_spread(L, 3);
     apply_filters(L, question, 5, 3);
     lua_pushvalue(L, 3);
     return 1;
@@ -362,6 +388,8 @@ static int run_question(lua_State *L, struct qd_question *question, int argument
 {
     struct qd_generation *generation = question->generation;
     struct qd_budget budget;
+    size_t memory = generation->memory;
+    uint64_t began_ns = uv_hrtime();
     int r;
 
     if (generation->budget) {
@@ -372,14 +400,20 @@ static int run_question(lua_State *L, struct qd_question *question, int argument
         return -EACCES;
     }
     qd_budget_begin(generation, L, &budget, items);
+    if (question->narrow)
+        qd_narrow_begin(question->narrow, &budget);
     r = qd_run_hook(generation, L, arguments, 1);
     qd_budget_end(generation, L);
+    if (question->narrow)
+        qd_narrow_end(question->narrow, generation, &budget, memory, began_ns);
     if (r == 0)
         return 0;
     if (question->hook)
         snprintf(question->place, sizeof(question->place), "%.180s:%d", question->hook->file,
                  question->hook->line);
     question->failed = !budget.denied;
+    question->expected = budget.expected;
+    question->killed = budget.killed != NULL;
     snprintf(question->reason, sizeof(question->reason), "%s", budget.killed ? budget.killed : budget.reason);
     if (budget.killed)
         question->failed = true;
@@ -387,19 +421,9 @@ static int run_question(lua_State *L, struct qd_question *question, int argument
     return r;
 }
 
-int qd_permission_ask(lua_State *L, struct qd_question *question, int info, int list)
+int qd_permission_ask_set(lua_State *L, struct qd_question *question, int info, int list)
 {
-    struct qd_generation *generation = question->generation;
-
-    luaL_checkstack(L, 10, "permission");
-    info = info ? lua_absindex(L, info) : 0;
-    list = list ? lua_absindex(L, list) : 0;
-    if (!question->bypass && generation->lock_reason) {
-        question->failed = true;
-        snprintf(question->reason, sizeof(question->reason), "%s", generation->lock_reason);
-        return -EACCES;
-    }
-    if (question->bypass || question->method->hook_count == 0) {
+    if (hook_count(question) == 0) {
         if (list)
             lua_pushvalue(L, list);
         else
@@ -416,7 +440,31 @@ int qd_permission_ask(lua_State *L, struct qd_question *question, int info, int 
         lua_pushvalue(L, list);
     else
         lua_pushnil(L);
-    return run_question(L, question, 3, count_items(L, list, generation->daemon));
+    return run_question(L, question, 3, count_items(L, list, question->generation->daemon));
+}
+
+int qd_permission_ask(lua_State *L, struct qd_question *question, int info, int list)
+{
+    struct qd_generation *generation = question->generation;
+    int r;
+
+    luaL_checkstack(L, 16, "permission");
+    info = info ? lua_absindex(L, info) : 0;
+    list = list ? lua_absindex(L, list) : 0;
+    if (question->bypass) {
+        if (list)
+            lua_pushvalue(L, list);
+        else
+            lua_pushnil(L);
+        return 0;
+    }
+    if (generation->lock_reason) {
+        question->failed = true;
+        snprintf(question->reason, sizeof(question->reason), "%s", generation->lock_reason);
+        return -EACCES;
+    }
+    r = qd_permission_ask_set(L, question, info, list);
+    return r == 0 && generation->narrow_count > 0 ? qd_narrow_ask(L, question, info, list != 0) : r;
 }
 
 /* ---- events ---- */
@@ -467,16 +515,12 @@ static int event_body(lua_State *L)
     return 1;
 }
 
-bool qd_permission_filter_event(lua_State *L, struct qd_generation *generation, int filters,
-                                struct qd_object *subject, const char *event, int info)
+bool qd_permission_filter_event_set(lua_State *L, struct qd_question *question, int filters,
+                                    struct qd_object *subject, const char *event, int info)
 {
-    struct event_question parameters = {{.generation = generation}, subject, event};
+    struct event_question parameters = {*question, subject, event};
     bool keep;
 
-    if (lua_isnil(L, filters))
-        return true;
-    filters = lua_absindex(L, filters);
-    info = info ? lua_absindex(L, info) : 0;
     lua_pushcfunction(L, event_body);
     lua_pushlightuserdata(L, &parameters);
     lua_pushvalue(L, filters);
@@ -491,14 +535,45 @@ bool qd_permission_filter_event(lua_State *L, struct qd_generation *generation, 
     return keep;
 }
 
+bool qd_permission_filter_event(lua_State *L, struct qd_generation *generation, int filters,
+                                struct qd_object *subject, const char *event, int info)
+{
+    struct qd_question question = {.generation = generation};
+
+    if (lua_isnil(L, filters))
+        return true;
+    filters = lua_absindex(L, filters);
+    info = info ? lua_absindex(L, info) : 0;
+    return qd_permission_filter_event_set(L, &question, filters, subject, event, info) &&
+           (generation->narrow_count == 0 ||
+            qd_narrow_filter_event(L, generation, filters, subject, event, info));
+}
+
 /* ---- visibility ---- */
+
+/* An array of the qubes that the set decides on. */
+static void push_known(lua_State *L, const struct qd_question *question)
+{
+    const struct qd_model *model = question->generation->daemon->model;
+    size_t count = qd_model_qube_count(model);
+    lua_Integer pushed = 0;
+
+    lua_createtable(L, question->narrow ? 0 : (int)count, 0);
+    for (size_t i = 0; i < count; i++) {
+        struct qd_object *qube = qd_model_qubes(model)[i];
+
+        if (question->narrow && !qd_narrow_concerns(question->narrow, model, qube))
+            continue;
+        qd_push_object(L, qube);
+        lua_rawseti(L, -2, ++pushed);
+    }
+}
 
 /* (question, filters, object): whether the filters of admin.vm.List let the qube pass. */
 static int visible_body(lua_State *L)
 {
     struct qd_question *question = lua_touserdata(L, 1);
     struct qd_object *object = lua_touserdata(L, 3);
-    struct qd_daemon *daemon = qd_generation_of(L)->daemon;
     lua_Integer kept;
     bool seen = true;
 
@@ -512,14 +587,8 @@ static int visible_body(lua_State *L)
             seen = lua_rawlen(L, 4) == 1;
         } else {
             /* A function of the whole list may compare its items, so it gets all of them. */
-            size_t count = qd_model_qube_count(daemon->model);
-
+            push_known(L, question);
             seen = false;
-            lua_createtable(L, (int)count, 0);
-            for (size_t k = 0; k < count; k++) {
-                qd_push_object(L, qd_model_qubes(daemon->model)[k]);
-                lua_rawseti(L, 6, (lua_Integer)k + 1);
-            }
             filter_whole(L, 5, 6);
             kept = (lua_Integer)lua_rawlen(L, 6);
             for (lua_Integer k = 1; k <= kept && !seen; k++) {
@@ -540,40 +609,48 @@ bool qd_permission_may_hide(const struct qd_generation *generation, bool bypass)
     return !bypass && generation->may_hide;
 }
 
-bool qd_permission_visible(lua_State *L, struct qd_object *source, bool bypass, struct qd_object *object)
+bool qd_permission_visible_set(lua_State *L, struct qd_question *question, struct qd_object *object)
 {
-    struct qd_generation *generation = qd_generation_of(L);
-    struct qd_question question = {
-        .generation = generation, .method = generation->list_method, .source = source, .visibility = true};
+    struct qd_generation *generation = question->generation;
     int top = lua_gettop(L);
     bool visible;
 
-    if (!qd_permission_may_hide(generation, bypass) || object == source || object->qid <= 0)
-        return true;
-    if (!lua_checkstack(L, 12))
-        return false;
-    question.dest = qd_model_qube_by_qid(generation->daemon->model, 0);
     lua_pushcfunction(L, ask_body);
-    lua_pushlightuserdata(L, &question);
-    if (run_question(L, &question, 1, 0) < 0) {
+    lua_pushlightuserdata(L, question);
+    if (run_question(L, question, 1, 0) < 0) {
         /* A rule that denies the list hides nothing; one that fails hides everything. */
-        if (question.failed && generation->trace)
-            qd_trace_hide(generation->trace, object, &question);
+        if (question->failed && generation->trace)
+            qd_trace_hide(generation->trace, object, question);
         lua_settop(L, top);
-        return !question.failed;
+        return !question->failed;
     }
     if (lua_isnil(L, -1)) {
         lua_settop(L, top);
         return true;
     }
     lua_pushcfunction(L, visible_body);
-    lua_pushlightuserdata(L, &question);
+    lua_pushlightuserdata(L, question);
     lua_pushvalue(L, top + 1);
     lua_pushlightuserdata(L, object);
-    visible = run_question(L, &question, 3, qd_model_qube_count(generation->daemon->model)) == 0 &&
+    visible = run_question(L, question, 3, qd_model_qube_count(generation->daemon->model)) == 0 &&
               lua_toboolean(L, -1);
     if (!visible && generation->trace)
-        qd_trace_hide(generation->trace, object, &question);
+        qd_trace_hide(generation->trace, object, question);
     lua_settop(L, top);
     return visible;
+}
+
+bool qd_permission_visible(lua_State *L, struct qd_object *source, bool bypass, struct qd_object *object)
+{
+    struct qd_generation *generation = qd_generation_of(L);
+    struct qd_question question = {
+        .generation = generation, .method = generation->list_method, .source = source, .visibility = true};
+
+    if (!qd_permission_may_hide(generation, bypass) || object == source || object->qid <= 0)
+        return true;
+    if (!lua_checkstack(L, 12))
+        return false;
+    question.dest = qd_model_qube_by_qid(generation->daemon->model, 0);
+    return qd_permission_visible_set(L, &question, object) &&
+           (generation->narrow_count == 0 || qd_narrow_visible(L, &question, object));
 }

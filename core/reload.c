@@ -14,11 +14,15 @@
 #include "qd/grant.h"
 #include "qd/limit.h"
 #include "qd/log.h"
+#include "qd/narrow.h"
 #include "qd/notify.h"
 #include "qd/run.h"
 
 #define SETTLE_MS 100 /* after the last change of a burst */
 #define SETTLE_MAX_MS 1000
+#define SETTLE_NARROW_MS                                                                                     \
+    1000 /* who writes narrow rules can't make the daemon reload more often than this                        \
+          */
 #define WATCHES_MAX 32
 #define POLICIES_MAX 4
 
@@ -41,6 +45,8 @@ struct qd_reload {
     size_t policy_count;
     uv_fs_event_t watches[WATCHES_MAX];
     size_t watch_count;
+    uv_fs_event_t narrows[QD_NARROWS_MAX]; /* the directories of the serving generation's narrow sets */
+    size_t narrow_count;                   /* of those that are initialised */
     uv_timer_t settle, back;
     struct asker *backers; /* who asked to go back */
     uint64_t first_change_ms;
@@ -77,17 +83,24 @@ static int set_app(lua_State *L)
     return 0;
 }
 
+/* From now on calls begin in this generation. The limits' buckets and the grants' clocks go on in it, also
+ * when it has served before and others have served meanwhile. */
+static void enter_service(struct qd_daemon *daemon, struct qd_generation *generation)
+{
+    qd_limit_adopt(generation, daemon->generation);
+    qd_grant_adopt(generation);
+    daemon->generation = generation;
+}
+
 static void adopt(struct qd_daemon *daemon, struct qd_generation *generation)
 {
     generation->daemon = daemon;
     lua_pushcfunction(generation->L, set_app);
     if (qd_run_protected(generation->L, 0, 0) != LUA_OK)
         lua_pop(generation->L, 1);
-    qd_limit_adopt(generation, daemon->generation);
-    qd_grant_adopt(generation);
     generation->number = ++daemon->generations_made;
     generation->since = (int64_t)time(NULL);
-    daemon->generation = generation;
+    enter_service(daemon, generation);
     qd_log(QD_LOG_NOTICE, "generation %u serves: %zu methods, %zu rules, digest %s", generation->number,
            generation->method_count, generation->hook_count, generation->digest);
 }
@@ -140,6 +153,7 @@ static void load(uv_work_t *work)
 }
 
 static void begin(struct qd_reload *reload);
+static void watch_narrows(struct qd_reload *reload, bool anew);
 static void watch_policies(struct qd_reload *reload);
 
 static void tell(struct asker *askers, const char *error)
@@ -178,6 +192,7 @@ static void loaded(uv_work_t *work, int status)
 
         adopt(daemon, reload->generation);
         qd_notify("READY=1\nSTATUS=Generation %u", daemon->generation->number);
+        watch_narrows(reload, false);
         qd_subscribers_ask_again(daemon);
         keep(daemon, old);
         tell(served, NULL);
@@ -196,6 +211,7 @@ static void begin(struct qd_reload *reload)
     reload->loading = true;
     reload->work.data = reload;
     watch_policies(reload); /* before the files are read, so that no change is missed */
+    watch_narrows(reload, true);
     qd_notify("RELOADING=1\nMONOTONIC_USEC=%llu", (unsigned long long)(uv_hrtime() / 1000));
     if (uv_queue_work(&reload->daemon->loop, &reload->work, load, loaded) < 0) {
         reload->loading = false;
@@ -232,7 +248,7 @@ static void go_back(uv_timer_t *timer)
         tell(backers, "there is no generation before this one");
         return;
     }
-    daemon->generation = daemon->previous;
+    enter_service(daemon, daemon->previous);
     daemon->previous = old;
     qd_log(QD_LOG_NOTICE,
            "back to generation %u from %u, until files change or a reload is asked for: digest %s",
@@ -326,6 +342,54 @@ static void watch_policies(struct qd_reload *reload)
     }
 }
 
+static void narrow_changed(uv_fs_event_t *watch, const char *file, int events, int status)
+{
+    struct qd_reload *reload = watch->data;
+
+    (void)file;
+    (void)events;
+    if (status >= 0 && !uv_is_active((uv_handle_t *)&reload->settle))
+        uv_timer_start(&reload->settle, settled, SETTLE_NARROW_MS, 0);
+}
+
+static bool is_watched(uv_fs_event_t *watch, const char *path)
+{
+    char watched[4096];
+    size_t size = sizeof(watched);
+
+    return uv_fs_event_getpath(watch, watched, &size) == 0 && strcmp(watched, path) == 0;
+}
+
+static void init_narrow_watch(struct qd_reload *reload)
+{
+    uv_fs_event_t *watch = &reload->narrows[reload->narrow_count++];
+
+    uv_fs_event_init(&reload->daemon->loop, watch); /* can't fail: it only fills the handle */
+    watch->data = reload;
+    reload->handles++;
+}
+
+/* Watches the directories of the generation that serves now. Before a load, anew: one may have been replaced
+ * by another of its name. After it, those that are new; they may have changed since they were read, so they
+ * are read again. */
+static void watch_narrows(struct qd_reload *reload, bool anew)
+{
+    const struct qd_generation *generation = reload->daemon->generation;
+
+    while (reload->narrow_count < generation->narrow_count)
+        init_narrow_watch(reload);
+    for (size_t i = 0; i < reload->narrow_count; i++) {
+        uv_fs_event_t *watch = &reload->narrows[i];
+        const char *path = i < generation->narrow_count ? generation->narrows[i].directory : NULL;
+
+        if (path && !anew && is_watched(watch, path))
+            continue;
+        uv_fs_event_stop(watch);
+        if (path && uv_fs_event_start(watch, narrow_changed, path, 0) == 0 && !anew)
+            narrow_changed(watch, NULL, 0, 0);
+    }
+}
+
 static void init_policy_watch(struct qd_reload *reload, uv_fs_event_t *handle)
 {
     uv_fs_event_init(&reload->daemon->loop, handle); /* can't fail: it only fills the handle */
@@ -408,6 +472,7 @@ int qd_reload_watch(struct qd_daemon *daemon)
     if (access(daemon->config.ext_dir, F_OK) == 0) /* most sites have none */
         watch(reload, daemon->config.ext_dir);
     add_policies(reload, daemon->config.policy_dir);
+    watch_narrows(reload, true);
     return 0;
 }
 
@@ -430,6 +495,8 @@ void qd_reload_close(struct qd_daemon *daemon)
     reload->asked = reload->backers = NULL;
     for (size_t i = 0; i < reload->watch_count; i++)
         uv_close((uv_handle_t *)&reload->watches[i], handle_closed);
+    for (size_t i = 0; i < reload->narrow_count; i++)
+        uv_close((uv_handle_t *)&reload->narrows[i], handle_closed);
     for (size_t i = 0; i < reload->policy_count; i++) {
         uv_close((uv_handle_t *)&reload->policies[i].parent, handle_closed);
         uv_close((uv_handle_t *)&reload->policies[i].directory, handle_closed);

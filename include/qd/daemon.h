@@ -58,6 +58,8 @@ struct qd_config {
     char *libvirt_uri;
     char *acl_tests;    /* "no", "yes", or the path of what is to be run instead of qubesd-acl */
     char *acl_coverage; /* where the lines of rules that have run are written; NULL: nowhere */
+    char *audit_file;   /* empty: none */
+    char *audit_dom0;   /* yes or no */
     char *group;        /* of the sockets; empty: the process's own */
     char *file;         /* of --import-xml, --export-xml, --copy-store, --check-acl */
     bool debug;
@@ -76,9 +78,12 @@ struct qd_method {
     enum qd_dest dest;
     bool cancellable;
     bool read_only; /* declared to read, and nothing else */
+    size_t number;  /* its place among the generation's */
     int handler;    /* reference in the registry */
     size_t *hooks;  /* indexes into the generation's */
     size_t hook_count;
+    size_t *shadow_hooks; /* likewise, of shadow rules */
+    size_t shadow_count;
 };
 
 /* What became of a hook's questions since its generation was loaded. Explanations (explain.h) don't count. */
@@ -95,7 +100,10 @@ struct qd_hook {
     char *pattern;
     char *file;
     int line;
-    int function;   /* reference in the registry */
+    int function; /* reference in the registry */
+    bool shadow;  /* of acl.d/shadow: judged beside the others, changes nothing */
+    uint64_t shadow_logged_ns;
+    bool disabled;  /* a shadow rule that used up its budget: not asked any more */
     bool matched;   /* some method has its event */
     bool list_only; /* its filters decide what lists show, not what a source may know of */
 };
@@ -108,8 +116,8 @@ struct qd_budget {
     uint64_t deadline_ns; /* uv_hrtime's clock */
     size_t memory;        /* the generation's use may not pass this */
     unsigned failed_allocations;
-    const char *killed; /* why; a pcall can't unset it */
-    bool denied;
+    const char *killed;    /* why; a pcall can't unset it */
+    bool denied, expected; /* by deny(), which may say that it is nothing special */
     char reason[256];
     char place[160];  /* file:line of the hook that decided */
     bool counts_each; /* for a trace: every single instruction is counted, though judged as ever */
@@ -131,6 +139,7 @@ struct qd_generation {
     uint64_t script_deadline_ns;
     unsigned guarded; /* hooks of sites that run, one inside the other */
     bool loading;
+    bool loading_shadow;
     bool unhurried;             /* nobody is served yet, so scripts may take their time */
     char *lock_reason;          /* the rules did not load at start: everything that asks is denied */
     struct qd_method **methods; /* sorted by name */
@@ -143,6 +152,10 @@ struct qd_generation {
     size_t limit_count;
     struct qd_grant *grants; /* grant.c */
     size_t grant_count;
+    struct qd_narrow *narrows; /* narrow.c */
+    size_t narrow_count;
+    struct qd_narrow *narrowing;                        /* whose files load now */
+    size_t memory_loaded;                               /* `memory` when it had loaded */
     int object_metatable, proxies, core_hooks, threads; /* references in the registry */
     const void *object_type, *call_type; /* the metatables, to tell such values apart by one comparison */
     size_t thread_count;
@@ -216,7 +229,7 @@ struct qd_subscriber {
 };
 
 struct qd_status {
-    uint64_t calls, denied, limited, failed;
+    uint64_t calls, denied, denied_expected, shadow_differences, limited, failed;
     unsigned connections;
 };
 
@@ -239,6 +252,7 @@ struct qd_daemon {
     struct qd_lock *locks;
     struct qd_listener *listeners;
     struct qd_reload *reload;
+    struct qd_audit *audit;      /* NULL: there is none */
     struct qd_program *programs; /* bind_run.c */
     unsigned program_count;
     struct qd_qubesdb *qubesdb;

@@ -70,6 +70,12 @@ int qd_load_digest(struct qd_load *load, const char *shown, const char *text, si
 /* The same for a file of the qrexec policy. */
 int qd_load_digest_policy(struct qd_load *load, const char *shown, const char *text, size_t size);
 const struct qd_load_options *qd_load_options_of(const struct qd_load *load);
+/* Compiles and runs the text as a rule file of the narrow set that loads; within the budget of a hook, but
+ * not longer than until `until_ns` (uv_hrtime's clock). */
+int qd_load_narrow_rule(struct qd_load *load, const char *shown, const char *text, size_t size,
+                        uint64_t until_ns);
+/* What the last error said (malloc); NULL: there was no memory for it. */
+char *qd_load_take_message(struct qd_load *load);
 
 /* Whether a pattern of event names, `*` and `?`, matches. Linear in the name for each `*`. */
 bool qd_event_matches(const char *pattern, const char *name);

@@ -171,11 +171,21 @@ describe('qubesd-acl check', function()
       output)
   end)
 
-  it('reads neither folders beneath, nor hidden files', function()
-    uv.fs_mkdir(directory .. '/spec', 448)
-    uv.fs_mkdir(directory .. '/shadow', 448)
-    for _, name in ipairs { 'spec/10-a.lua', 'shadow/10-a.lua', '.10-a.lua', '10-a.lua~' } do write(name, 'on(') end
+  it('reads shadow rules, but neither tests nor hidden files', function()
+    for _, name in ipairs { 'spec', 'shadow' } do uv.fs_mkdir(directory .. '/' .. name, 448) end
+    for _, name in ipairs { 'spec/10-a.lua', '.10-a.lua', '10-a.lua~' } do write(name, 'on(') end
     assert.are.same({}, (findings()))
+    write('shadow/10-a.lua', rule('admin-permission:admin.vm.Strat', 'deny(src.nmae)'))
+    assert.are.same({
+      '1:22 error there is no method admin.vm.Strat | did you mean admin.vm.Start?', "2:10 error a qube has no field 'nmae' | did you mean name?",
+    }, (findings()))
+  end)
+
+  it('finds narrow rules that do not load', function()
+    write('10-a.lua', "\nnarrow('none', { tag = 'x' })\n")
+    local list = findings()
+    assert.equal(1, #list)
+    assert.truthy(list[1]:find('^2:1 error acl%.d/none: is no directory'), list[1])
   end)
 
   it('says so when luacheck is not there, and still loads the files', function()

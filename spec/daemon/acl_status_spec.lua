@@ -4,6 +4,7 @@
 local json = require('cjson')
 local uv = require('luv')
 local daemons = require('spec.support.daemon')
+local new_clock = require('spec.support.clock')
 
 local CONSOLE = { socket = 'qubesd.console.sock' }
 
@@ -156,6 +157,39 @@ describe('the rules\' status', function()
     locked:set_rule('50.lua', '')
     assert.are.equal(json.null, json.decode(locked:ok('console.Status', 'dom0', '', '', CONSOLE)).previous)
     locked:stop()
+  end)
+
+  it('hands out no fresh burst of a limit', function()
+    local limit = "limit { src = 'work', method = 'admin.vm.List', rate = 0.001, burst = 5 }\n"
+    d:set_rule('50.lua', limit)
+    local function passes() return d:call('work', 'admin.vm.List').kind == 'ok' end
+    for _ = 1, 3 do assert.is_true(passes()) end
+    d:reload()
+    d:ok('console.Rollback', 'dom0', '', '', CONSOLE)
+    assert.is_true(passes())
+    d:ok('console.Rollback', 'dom0', '', '', CONSOLE)
+    assert.is_true(passes())
+    for _ = 1, 3 do
+      assert.is_false(passes())
+      d:ok('console.Rollback', 'dom0', '', '', CONSOLE)
+    end
+    daemons.sleep(1.2) -- for the sweep, which looks at all buckets
+    assert.is_false(passes())
+  end)
+
+  it('gives no grant back whose time is over', function()
+    local clock = new_clock()
+    local other = daemons.start { binary = 'qubesd-testing', env = clock.env, acl = {
+      ['50.lua'] = ("grant { src = 'work', method = 'admin.vm.tag.List', expires = '%s' }"):format(os.date('!%Y-%m-%dT%H:%M:%SZ', os.time() + 600)),
+    } }
+    other:estate { 'work' }
+    assert.are.equal('ok', other:call('work', 'admin.vm.tag.List', 'work').kind)
+    other:set_rule('50.lua', '')
+    clock:advance(1000)
+    other:ok('console.Rollback', 'dom0', '', '', CONSOLE)
+    assert.are.equal('PermissionDenied', other:call('work', 'admin.vm.tag.List', 'work').class)
+    other:stop()
+    clock:remove()
   end)
 
   it('serves calls in flight to their end through rollbacks', function()

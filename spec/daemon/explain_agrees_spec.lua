@@ -157,6 +157,7 @@ describe('explanation and daemon', function()
     for _, question in ipairs(told.questions) do
       if #question.items > 0 then seen.filtered = (seen.filtered or 0) + 1 break end
     end
+    if told.message and told.message:find('^over the limit of') then seen.limited = (seen.limited or 0) + 1 end
     if #told.hidden > 0 then seen.hidden = (seen.hidden or 0) + 1 end
     if not how then return end
     error(('%s (QD_SEED=%d)\n%s+%q %s -> %s %q\nexplained: %s\nreal: %s %s %s %s\n%s'):format(how, SEED, call.method, call.arg, call.source, call.dest,

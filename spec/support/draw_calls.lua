@@ -107,6 +107,19 @@ local function action()
   }
 end
 
+-- A limit that gives nothing new while a spec runs. It counts no calls that are only explained.
+local function limit(methods)
+  return ("limit { src = '%s', method = '%s', rate = 0.0001, burst = %d%s }"):format(
+    pick { '*', 'tag:t1', 'type:AppVM', pick(M.NAMES) }, pick { 'admin.*', 'admin.vm.*', pick(methods).name }, random(1, 12),
+    chance(30) and ", reason = 'no more'" or '')
+end
+
+local function grant(methods)
+  return ("grant { src = '%s', method = '%s', dest = '%s'%s }"):format(
+    pick { 'tag:t2', pick(M.NAMES), pick(M.NAMES) }, pick { 'admin.vm.tag.*', 'admin.vm.*', pick(methods).name },
+    pick { '*', 'tag:t3', pick(M.NAMES) }, pick { '', '', ", expires = '2001-01-01T00:00:00Z'", ", arg = 't*'" })
+end
+
 local function filter_action()
   local r = random(100)
   if r <= 50 then return 'return ' .. one_filter() end
@@ -134,6 +147,8 @@ function M.rules(methods)
     parts[#parts + 1] = ("on('%s', function(src, event, info)\n  if %s then %s end\nend)"):format(
       pattern_of(methods, filters and chance(95)), table.concat(conditions, pick { ' and ', ' and ', ' or ' }), filters and filter_action() or action())
   end
+  if chance(10) then parts[#parts + 1] = limit(methods) end
+  if chance(15) then parts[#parts + 1] = grant(methods) end
   if chance(2) then
     parts[#parts + 1] = ("on('%s', function(src, event, info)\n  if src.name == '%s' and info.dest.name == '%s' then %s end\nend)"):format(
       pattern_of(methods), pick(M.NAMES), pick(M.NAMES), pick(COSTLY))

@@ -47,12 +47,15 @@ local function read_file(path)
   return text
 end
 
+-- The names of the rule files, those of shadow rules too.
 local function rule_files(directory)
-  local scan, problem = uv.fs_scandir(directory)
-  if not scan then tool.fail(tool.USAGE, '%s', problem) end
   local names = {}
-  for name in function() return uv.fs_scandir_next(scan) end do
-    if name:match('^[^.].*%.lua$') then names[#names + 1] = name end
+  for _, folder in ipairs { '', 'shadow/' } do
+    local scan, problem = uv.fs_scandir(directory .. '/' .. folder)
+    if not scan and folder == '' then tool.fail(tool.USAGE, '%s', problem) end
+    for name in function() return scan and uv.fs_scandir_next(scan) end do
+      if name:match('^[^.].*%.lua$') then names[#names + 1] = folder .. name end
+    end
   end
   table.sort(names)
   return names

@@ -30,7 +30,6 @@ local OPTIONS = {
   ['--qubesd'] = 'value', ['--digest'] = 'value', ['--seconds'] = 'value',
 }
 
-local NOT_RULES = { spec = true, shadow = true } -- folders beneath that qubesd does not load rules from
 
 -- ---- files ----
 
@@ -59,19 +58,22 @@ local function make_alike(path, status)
   uv.fs_chmod(path, status.mode & 511)
 end
 
--- Copies what qubesd would read of a directory of rules. `wanted` (a set of names; nil: all) chooses among the files at the top.
+-- Copies what qubesd would read of a directory of rules; a link stays one. `wanted` (a set of names; nil: all) chooses among the files at the top.
 local function copy_rules(from, to, wanted)
   for _, entry in ipairs(entries(from)) do
     local source, target = from .. '/' .. entry.name, to .. '/' .. entry.name
-    local status = uv.fs_stat(source)
-    if status and status.type == 'directory' and not NOT_RULES[entry.name] then
+    local status = uv.fs_lstat(source)
+    local kind = status and status.type
+    if kind == 'directory' and entry.name ~= 'spec' then
       uv.fs_mkdir(target, 448)
       copy_rules(source, target)
       make_alike(target, status)
-    elseif status and status.type == 'file' and is_lua(entry) and (not wanted or wanted[entry.name]) then
+    elseif kind == 'file' and is_lua(entry) and (not wanted or wanted[entry.name]) then
       local copied, problem = uv.fs_copyfile(source, target)
       if not copied then tool.fail(tool.FAILED, '%s', problem) end
       make_alike(target, status)
+    elseif kind == 'link' and is_lua(entry) and (not wanted or wanted[entry.name]) then
+      uv.fs_symlink(uv.fs_realpath(source) or source, target)
     end
   end
 end
