@@ -138,11 +138,12 @@ end
 
 -- ---- telling ----
 
-local function failure_lines(test, failure)
+-- What is said of a failure, in lines; `form` is that of a word and what it is about.
+local function failure_lines(test, failure, form)
   local where = failure.line and ('%s:%d: '):format(test.file, failure.line) or ''
   local lines = { where .. failure.title }
   for _, each in ipairs { 'expected', 'came', 'decided' } do
-    if failure[each] then lines[#lines + 1] = ('  %-9s %s'):format(each, failure[each]) end
+    if failure[each] then lines[#lines + 1] = form:format(each, failure[each]) end
   end
   return lines
 end
@@ -153,7 +154,7 @@ local function tell(test)
   local word = test.skipped and 'skipped' or #test.failures > 0 and 'FAILED' or 'ok'
   print(('%-7s  %s: %s%s'):format(word, name_of(test), test.title, test.skipped and (' (%s)'):format(test.skipped) or ''))
   for _, failure in ipairs(test.failures) do
-    for _, line in ipairs(failure_lines(test, failure)) do print('         ' .. line) end
+    for _, line in ipairs(failure_lines(test, failure, '  %-9s %s')) do print('         ' .. line) end
   end
   io.stdout:flush()
 end
@@ -162,7 +163,7 @@ local function tell_tap(test, number)
   print(('%s %d - %s: %s%s'):format(#test.failures > 0 and 'not ok' or 'ok', number, name_of(test), test.title:gsub('#', ''),
     test.skipped and ' # SKIP ' .. test.skipped or ''))
   for _, failure in ipairs(test.failures) do
-    for _, line in ipairs(failure_lines(test, failure)) do print('# ' .. line:gsub('\n', '\n# ')) end
+    for _, line in ipairs(failure_lines(test, failure, '%s: %s')) do print('# ' .. line:gsub('\n', ' ')) end
   end
   io.stdout:flush()
 end
