@@ -3,6 +3,7 @@
 
 local cjson = require('cjson')
 local uv = require('luv')
+local acl_tool = require('spec.support.acl_tool')
 local daemon = require('spec.support.daemon')
 
 describe('qubesd-acl check', function()
@@ -17,23 +18,8 @@ describe('qubesd-acl check', function()
     file:close()
   end
 
-  -- Runs the tool; its exit status and what it printed. `before` is code that runs first.
   local function run(arguments, before)
-    local out, err, status = uv.new_pipe(), uv.new_pipe(), nil
-    local texts, open = { [out] = '', [err] = '' }, 2
-    local process = assert(uv.spawn('lua5.4', {
-      args = { '-e', before or '', 'tools/qubesd-acl', 'check', table.unpack(arguments) }, stdio = { nil, out, err },
-      env = { 'PATH=' .. os.getenv('PATH'), 'QD_BUILD_DIR=' .. daemon.build_dir, 'ASAN_OPTIONS=detect_leaks=1' },
-    }, function(code) status = code end))
-    for pipe in pairs(texts) do
-      pipe:read_start(function(_, data)
-        if data then texts[pipe] = texts[pipe] .. data else open = open - 1 end
-      end)
-    end
-    assert(daemon.run_until(function() return status and open == 0 end, 60))
-    for _, handle in ipairs { out, err, process } do handle:close() end
-    uv.run('nowait')
-    return status, texts[out], texts[err]
+    return acl_tool({ 'check', table.unpack(arguments) }, { before = before })
   end
 
   -- The findings of a file: "LINE:COLUMN severity message | advice".
