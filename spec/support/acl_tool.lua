@@ -5,14 +5,17 @@ local uv = require('luv')
 local daemon = require('spec.support.daemon')
 
 -- Runs the tool with these arguments; its exit status, what it printed and what it said on standard error. Options: `before` (Lua code that runs first),
--- `seconds`.
+-- `seconds`, `tmpdir`.
 return function(arguments, options)
   options = options or {}
   local out, err, status = uv.new_pipe(), uv.new_pipe(), nil
   local texts, open = { [out] = '', [err] = '' }, 2
   local process = assert(uv.spawn('lua5.4', {
     args = { '-e', options.before or '', 'tools/qubesd-acl', table.unpack(arguments) }, stdio = { nil, out, err },
-    env = { 'PATH=' .. os.getenv('PATH'), 'QD_BUILD_DIR=' .. daemon.build_dir, 'ASAN_OPTIONS=detect_leaks=1' },
+    env = {
+      'PATH=' .. os.getenv('PATH'), 'QD_BUILD_DIR=' .. daemon.build_dir, 'ASAN_OPTIONS=detect_leaks=1',
+      'TMPDIR=' .. (options.tmpdir or os.getenv('TMPDIR') or '/tmp'),
+    },
   }, function(code) status = code end))
   for pipe in pairs(texts) do
     pipe:read_start(function(_, data)
