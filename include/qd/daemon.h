@@ -253,7 +253,7 @@ struct qd_daemon {
     struct qd_listener *listeners;
     struct qd_reload *reload;
     struct qd_audit *audit;      /* NULL: there is none */
-    struct qd_program *programs; /* bind_run.c */
+    struct qd_program *programs; /* program.c */
     unsigned program_count;
     struct qd_qubesdb *qubesdb;
     uv_timer_t sweep, ready;

@@ -179,7 +179,7 @@ describe('explanation and daemon', function()
     end
     if os.getenv('QD_DRAWS') then io.stderr:write(json.encode(seen), '\n') end
     for _, what in ipairs { 'permitted', 'denied', 'failed', 'exception', 'hidden', 'filtered' } do
-      assert.is_true((seen[what] or 0) > DRAWS / 100, what .. ' was drawn too seldom')
+      assert.is_true((seen[what] or 0) > DRAWS / 500, what .. ' was drawn too seldom')
     end
   end)
 
@@ -200,7 +200,7 @@ describe('explanation and daemon', function()
   end
 
   -- Explains an event of a tag and causes it; whether the stream of `source` agrees.
-  local function compare_event(stream, source, rules)
+  local function compare_event(stream, all, source, rules)
     local subject = draw.pick(draw.NAMES)
     local told = explain { source = source, method = 'admin.Events', dest = 'dom0', subject = subject, event = 'domain-tag-add:probe' }
     if stream.ended then
@@ -208,10 +208,11 @@ describe('explanation and daemon', function()
       return
     end
     assert.are.equal('permitted', told.verdict, rules)
-    stream:take(0.005)
+    stream:take(0)
     assert.are.equal('ok', as_root('admin.vm.tag.Set', subject, 'probe').kind)
+    assert.is_truthy(all:wait('domain-tag-add:probe', 10)) -- so the other stream has it, too, if it gets it
     local got = false
-    for _, event in ipairs(stream:take(0.01)) do got = got or event.name == 'domain-tag-add:probe' end
+    for _, event in ipairs(stream:take(0.005)) do got = got or event.name == 'domain-tag-add:probe' end
     as_root('admin.vm.tag.Remove', subject, 'probe')
     seen[got] = (seen[got] or 0) + 1
     assert.are.equal(is_said_to_get(told, subject), got, ('%s -> %s (QD_SEED=%d) %s\n%s'):format(subject, source, SEED, json.encode(told), rules))
@@ -220,12 +221,14 @@ describe('explanation and daemon', function()
   it('agree on events', function()
     for _ = 1, DRAWS / 200 do
       renew_estate()
-      local rules = draw.rules(methods)
+      local rules = draw.rules(methods):gsub('limit [^\n]*\n', '') -- which the subscription itself would use up
       d:set_rule('50.lua', rules)
       local source = draw.pick(draw.NAMES)
+      local all = d:subscribe('dom0', 'dom0', { socket = 'qubesd.console.sock' })
       local stream = d:subscribe(source)
-      for _ = 1, 8 do compare_event(stream, source, rules) end
+      for _ = 1, 8 do compare_event(stream, all, source, rules) end
       stream:close()
+      all:close()
     end
     assert.is_true((seen[true] or 0) > 0 and (seen[false] or 0) > 0)
   end)

@@ -193,7 +193,7 @@ function tool.start_daemon(options)
     '--socket-dir', directory, '--state-dir', options.state or directory, '--acl-dir', options.acl,
     '--scripts-dir', options.scripts or scripts_folder(), '--ext-dir', options.ext or directory .. '/ext.d',
     '--policy-dir', options.policy or directory .. '/policy.d', '--qubesdb-dir', directory, '--kernels-dir', directory .. '/kernels',
-    '--libvirt-uri', 'test:///default', '--group', '', '--acl-tests', 'no',
+    '--libvirt-uri', 'test:///default', '--group', '', '--acl-tests', 'no', '--audit-file', '',
   }
   for _, argument in ipairs(options.arguments or {}) do arguments[#arguments + 1] = argument end
   running[#running + 1] = self
