@@ -80,6 +80,7 @@ describe('a reload', function()
     daemon.sleep(0.4)
     assert.equal(before + 1, number())
     for i = 0, 9 do d:remove_rule(('2%d-burst.lua'):format(i)) end
+    assert.is_true(daemon.run_until(function() return number() > before + 1 end, 5))
     daemon.sleep(0.4)
     assert.equal(before + 2, number())
   end)
