@@ -56,9 +56,10 @@ struct qd_config {
     char *qubesdb_dir; /* where the sockets of QubesDB's daemons are */
     char *kernels_dir;
     char *libvirt_uri;
+    char *acl_tests;    /* "no", "yes", or the path of what is to be run instead of qubesd-acl */
+    char *acl_coverage; /* where the lines of rules that have run are written; NULL: nowhere */
     char *audit_file;   /* empty: none */
     char *audit_dom0;   /* yes or no */
-    char *acl_coverage; /* where the lines of rules that have run are written; NULL: nowhere */
     char *group;        /* of the sockets; empty: the process's own */
     char *file;         /* of --import-xml, --export-xml, --copy-store, --check-acl */
     bool debug;
@@ -252,7 +253,7 @@ struct qd_daemon {
     struct qd_listener *listeners;
     struct qd_reload *reload;
     struct qd_audit *audit;      /* NULL: there is none */
-    struct qd_program *programs; /* bind_run.c */
+    struct qd_program *programs; /* program.c */
     unsigned program_count;
     struct qd_qubesdb *qubesdb;
     uv_timer_t sweep, ready;
