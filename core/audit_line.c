@@ -9,6 +9,7 @@
 struct line {
     char *out;
     size_t used;
+    bool cut; /* a value was longer than it may be */
 };
 
 static void add(struct line *line, const char *format, ...) __attribute__((format(printf, 2, 3)));
@@ -50,8 +51,10 @@ static void add_string(struct line *line, const char *text, size_t size)
     const unsigned char *bytes = (const unsigned char *)text;
     char *out = line->out;
 
-    if (size > QD_AUDIT_VALUE_MAX)
+    if (size > QD_AUDIT_VALUE_MAX) {
         size = QD_AUDIT_VALUE_MAX;
+        line->cut = true;
+    }
     out[line->used++] = '"';
     for (size_t i = 0; i < size;) {
         size_t valid = sequence_size(bytes + i, size - i);
@@ -120,10 +123,14 @@ size_t qd_audit_format(const struct qd_audit_entry *entry, char *out)
     add_text(&line, "reason", entry->reason);
     if (entry->expected)
         add(&line, ",\"expected\":true");
+    if (entry->console)
+        add(&line, ",\"console\":true");
     if (entry->hidden)
         add(&line, ",\"hidden\":true");
     if (entry->shadow)
         add_shadow(&line, entry->shadow);
+    if (line.cut)
+        add(&line, ",\"cut\":true");
     add(&line, ",\"microseconds\":%" PRIu64 "}\n", (entry->asked_ns + 500) / 1000);
     return line.used;
 }

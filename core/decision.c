@@ -28,6 +28,7 @@ static struct qd_audit_entry entry_of(const struct qd_call *call, const char *ve
                                    .destination = text_of(call->dest),
                                    .argument = call->arg,
                                    .verdict = verdict,
+                                   .console = call->bypass,
                                    .asked_ns = asked_ns};
 }
 
