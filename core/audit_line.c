@@ -96,10 +96,7 @@ static void add_time(struct line *line, const struct timespec *time)
 
 static void add_shadow(struct line *line, const struct qd_audit_shadow *shadow)
 {
-    add(line, ",\"shadow\":{\"verdict\":\"%s\"",
-        shadow->failed    ? "failed"
-        : shadow->removed ? "filtered"
-                          : "denied");
+    add(line, ",\"shadow\":{\"verdict\":\"%s\"", shadow->verdict);
     if (shadow->removed)
         add(line, ",\"removed\":%zu", shadow->removed);
     add_text(line, "rule", shadow->rule);

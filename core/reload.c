@@ -45,6 +45,7 @@ struct qd_reload {
     size_t policy_count;
     uv_fs_event_t watches[WATCHES_MAX];
     size_t watch_count;
+    uv_fs_event_t shadow;                  /* acl.d/shadow, which may come and go */
     uv_fs_event_t narrows[QD_NARROWS_MAX]; /* the directories of the serving generation's narrow sets */
     size_t narrow_count;                   /* of those that are initialised */
     uv_timer_t settle, back;
@@ -155,6 +156,7 @@ static void load(uv_work_t *work)
 static void begin(struct qd_reload *reload);
 static void watch_narrows(struct qd_reload *reload, bool anew);
 static void watch_policies(struct qd_reload *reload);
+static void watch_shadow(struct qd_reload *reload);
 
 static void tell(struct asker *askers, const char *error)
 {
@@ -212,6 +214,7 @@ static void begin(struct qd_reload *reload)
     reload->work.data = reload;
     watch_policies(reload); /* before the files are read, so that no change is missed */
     watch_narrows(reload, true);
+    watch_shadow(reload);
     qd_notify("RELOADING=1\nMONOTONIC_USEC=%llu", (unsigned long long)(uv_hrtime() / 1000));
     if (uv_queue_work(&reload->daemon->loop, &reload->work, load, loaded) < 0) {
         reload->loading = false;
@@ -301,7 +304,8 @@ static void changed(uv_fs_event_t *watch, const char *file, int events, int stat
     size_t size = file ? strlen(file) : 0;
 
     (void)events;
-    if (status < 0 || (size && (size < 4 || strcmp(file + size - 4, ".lua") != 0)))
+    if (status < 0 ||
+        (size && strcmp(file, "shadow") != 0 && (size < 4 || strcmp(file + size - 4, ".lua") != 0)))
         return;
     settle(watch->data);
 }
@@ -340,6 +344,16 @@ static void watch_policies(struct qd_reload *reload)
         snprintf(path, sizeof(path), "%s/include", policy->path);
         uv_fs_event_start(&policy->includes, policy_changed, path, 0);
     }
+}
+
+/* What is there now is watched; when it comes later, the directory above says so. */
+static void watch_shadow(struct qd_reload *reload)
+{
+    char path[4096];
+
+    snprintf(path, sizeof(path), "%s/shadow", reload->daemon->config.acl_dir);
+    uv_fs_event_stop(&reload->shadow);
+    uv_fs_event_start(&reload->shadow, changed, path, 0);
 }
 
 static void narrow_changed(uv_fs_event_t *watch, const char *file, int events, int status)
@@ -464,13 +478,15 @@ int qd_reload_watch(struct qd_daemon *daemon)
     reload->daemon = daemon;
     uv_timer_init(&daemon->loop, &reload->settle); /* can't fail: they only fill the handles */
     uv_timer_init(&daemon->loop, &reload->back);
-    reload->settle.data = reload->back.data = reload;
-    reload->handles = 2;
+    uv_fs_event_init(&daemon->loop, &reload->shadow);
+    reload->settle.data = reload->back.data = reload->shadow.data = reload;
+    reload->handles = 3;
     daemon->reload = reload;
     watch_tree(reload, daemon->config.scripts_dir, 4);
     watch(reload, daemon->config.acl_dir);
     if (access(daemon->config.ext_dir, F_OK) == 0) /* most sites have none */
         watch(reload, daemon->config.ext_dir);
+    watch_shadow(reload);
     add_policies(reload, daemon->config.policy_dir);
     watch_narrows(reload, true);
     return 0;
@@ -502,6 +518,7 @@ void qd_reload_close(struct qd_daemon *daemon)
         uv_close((uv_handle_t *)&reload->policies[i].directory, handle_closed);
         uv_close((uv_handle_t *)&reload->policies[i].includes, handle_closed);
     }
+    uv_close((uv_handle_t *)&reload->shadow, handle_closed);
     uv_close((uv_handle_t *)&reload->settle, handle_closed);
     uv_close((uv_handle_t *)&reload->back, handle_closed);
 }

@@ -23,10 +23,10 @@ struct qd_daemon;
 
 /* What shadow rules said of a call that the rules permitted. */
 struct qd_audit_shadow {
-    bool failed;        /* they went wrong, and would deny */
-    size_t removed;     /* items that they would remove; 0: they would deny */
-    const char *rule;   /* file:line */
-    const char *reason; /* NULL: none */
+    const char *verdict; /* denied, failed, hidden (its destination), filtered */
+    size_t removed;      /* items of a list that they would remove */
+    const char *rule;    /* file:line */
+    const char *reason;  /* NULL: none */
 };
 
 /* One decision. All strings are borrowed; NULL: the line has no such field. */
