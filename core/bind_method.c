@@ -101,7 +101,8 @@ static int declare(lua_State *L)
     declared.dest = (enum qd_dest)field_word(L, "dest", dests);
     field_word(L, "scope", scopes);
     reads = field_boolean(L, "read");
-    acts = field_boolean(L, "write") | field_boolean(L, "execute");
+    acts = field_boolean(L, "write");
+    acts = field_boolean(L, "execute") || acts; /* both are looked at */
     if (!reads && !acts)
         return luaL_error(L, "method %s: at least one of 'read', 'write', 'execute' must be true", name);
     declared.read_only = !acts;

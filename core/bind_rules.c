@@ -65,8 +65,10 @@ void qd_bind_rules_add_hook(lua_State *L, const char *pattern, bool list_only)
     /* Nothing below raises but the last line. */
     if (*count % 64 == 0) {
         grown = realloc(*hooks, (*count + 64) * sizeof(*grown));
-        if (!grown)
+        if (!grown) {
             luaL_error(L, "no memory");
+            return;
+        }
         *hooks = grown;
     }
     hook = &(*hooks)[*count];

@@ -181,7 +181,7 @@ static struct qd_call *check_waiter(lua_State *L)
         luaL_error(L, "a rule can only look: it may not wait");
     if (!lua_isyieldable(L) || !daemon->running || daemon->running->thread != L)
         luaL_error(L, "nothing may wait here: core.spawn starts a task, which may");
-    if (daemon->running->dry)
+    if (daemon->running && daemon->running->dry)
         qd_dry_stop(L, daemon->running, "it would wait");
     if (qd_commit_seal(daemon->running) < 0)
         luaL_error(L, "no memory");

@@ -29,8 +29,10 @@ void qd_declare_check_fields(lua_State *L, const char *what, const char *const n
         const char *key = lua_type(L, -2) == LUA_TSTRING ? lua_tostring(L, -2) : NULL;
         int i = 0;
 
-        if (!key)
+        if (!key) {
             luaL_error(L, "%s: only named fields, not a list", what);
+            return;
+        }
         while (names[i] && strcmp(names[i], key) != 0)
             i++;
         if (!names[i])

@@ -285,7 +285,7 @@ static int ask_one(lua_State *L, struct qd_question *question, int info, int res
             return -EACCES;
         if (with_list)
             lua_replace(L, result);
-    } else if (with_list && strcmp(filters, "qubes") == 0) {
+    } else if (with_list && filters && strcmp(filters, "qubes") == 0) {
         ask_of_list(L, question, info, result);
     }
     return 0;
