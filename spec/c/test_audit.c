@@ -69,6 +69,7 @@ static void read_lines(unsigned *ret_lines, unsigned *ret_dropped)
 
         assert_memory_equal(line, "{\"time\":\"", 9);
         assert_string_equal(line + size - 2, "}\n");
+        assert_null(strstr(line + 1, "{\"time\":")); /* on half a line before it */
         if (dropped)
             *ret_dropped += (unsigned)strtoul(dropped + strlen(",\"dropped\":"), NULL, 10);
         else
