@@ -181,6 +181,8 @@ static void write_dropped(struct qd_audit *audit, uint64_t dropped)
     char text[128];
     struct timespec now;
 
+    qd_log(QD_LOG_WARNING, "audit: %llu lines are dropped: they came faster than they could be written",
+           (unsigned long long)dropped);
     clock_gettime(CLOCK_REALTIME, &now);
     if (audit->to_journal)
         send_to_journal(text, qd_audit_format_dropped(&now, dropped, text));

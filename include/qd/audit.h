@@ -19,7 +19,7 @@ struct qd_daemon;
 
 #define QD_AUDIT_QUEUE_MAX (4u << 20) /* bytes that wait to be written */
 #define QD_AUDIT_VALUE_MAX 1024       /* bytes of a value; a longer one is cut, and the line says so */
-#define QD_AUDIT_LINE_MAX 65536       /* more than all values at their longest, with six bytes for each */
+#define QD_AUDIT_LINE_MAX 81920       /* more than all values at their longest, with six bytes for each */
 
 /* What shadow rules said of a call that the rules permitted. */
 struct qd_audit_shadow {
