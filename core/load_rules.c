@@ -105,6 +105,7 @@ static void load_shadow(struct qd_load *load)
     generation->loading_shadow = true;
     r = qd_load_folder(load, path, "acl.d/shadow", load_rule_or_report, 0);
     generation->loading_shadow = false;
+    generation->has_shadow = r == 0 && generation->hook_count > count;
     if (r == 0)
         return;
     qd_log(QD_LOG_ERROR, "the shadow rules do not load, so there are none: %s",
