@@ -54,7 +54,7 @@ describe('what is built once a change', function()
     assert.equal('yes', d:ok('example.IsKept'))
     for _, change in ipairs {
       { 'admin.vm.tag.Set', 'work', 'new', '', '"new"' }, { 'admin.vm.property.Set', 'work', 'label', 'green', '"appvm-green"' },
-      { 'admin.vm.feature.Set', 'work', 'internal', '1', '"internal": "1"' }, { 'admin.vm.Start', 'work', '', '', '"power_state": "Running"' },
+      { 'admin.vm.feature.Set', 'work', 'internal', '1', '"internal": "1"' }, { 'admin.vm.Start', 'guest', '', '', '"power_state": "Running"' },
       { 'admin.vm.Create.AppVM', 'dom0', '', 'name=late label=red', '"late": {' },
     } do
       local before = info()
