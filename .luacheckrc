@@ -20,9 +20,15 @@ stds.script = {
 stds.rule = {
   read_globals = {
     'assert', 'error', 'ipairs', 'next', 'pairs', 'pcall', 'select', 'tonumber', 'tostring', 'type', 'xpcall',
-    math = { other_fields = true }, string = { other_fields = true }, utf8 = { other_fields = true },
+    math = {
+      fields = {
+        'abs', 'acos', 'asin', 'atan', 'ceil', 'cos', 'deg', 'exp', 'floor', 'fmod', 'huge', 'log', 'max', 'maxinteger', 'min', 'mininteger', 'modf',
+        'pi', 'rad', 'sin', 'sqrt', 'tan', 'tointeger', 'type', 'ult',
+      },
+    },
+    string = { other_fields = true }, utf8 = { other_fields = true },
     table = { fields = { 'concat', 'insert', 'pack', 'remove', 'sort', 'unpack' } },
-    'on', 'deny', 'filter_list', 'none',
+    'on', 'deny', 'filter_list', 'none', 'limit', 'grant', 'narrow',
   },
 }
 

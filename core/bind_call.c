@@ -10,6 +10,8 @@
 #include "qd/bind_core.h"
 #include "qd/call.h"
 #include "qd/connection.h"
+#include "qd/decision.h"
+#include "qd/explain.h"
 #include "qd/generation.h"
 #include "qd/log.h"
 #include "qd/permission.h"
@@ -62,23 +64,17 @@ static struct qd_question question_of(const struct qd_call *call, const struct q
                                 .bypass = call->bypass};
 }
 
-/* One line for each refusal: who, what, by which rule, in which generation. Never a payload. */
-static void log_refusal(const struct qd_call *call, const struct qd_question *question)
-{
-    call->daemon->status.denied++;
-    qd_log(QD_LOG_WARNING, "denied %s+%.*s (%s -> %s) by %s: %s%s [generation %u %.12s]", call->method->name,
-           (int)call->arg.size, call->arg.data, call->source->name->data, call->dest->name->data,
-           question->place[0] ? question->place : "the core", question->failed ? "the rule failed: " : "",
-           question->reason, call->generation->number, call->generation->digest);
-}
-
 /* What the caller is told: the reason that a rule chose to give, and nothing of a rule that failed. */
-static int refuse(lua_State *L, const struct qd_call *call, const struct qd_question *question)
+static int refuse(lua_State *L, struct qd_call *call, const struct qd_question *question, uint64_t asked_ns)
 {
-    log_refusal(call, question);
+    if (call->dry)
+        qd_dry_refused(call, question);
+    else
+        qd_decision_refused(call, question, asked_ns);
     return qd_raise(L, "PermissionDenied", "%s",
-                    question->failed || !question->reason[0] ? "the rules do not permit this call"
-                                                             : question->reason);
+                    question->failed || question->withheld || !question->reason[0]
+                        ? "the rules do not permit this call"
+                        : question->reason);
 }
 
 /* Asks; what qd_permission_ask pushes is left. */
@@ -86,6 +82,8 @@ static struct qd_call *ask(lua_State *L, int info, int list)
 {
     struct qd_call *call = check_call(L);
     struct qd_question question = question_of(call, call->method);
+    uint64_t begin_ns = call->daemon->audit ? uv_hrtime() : 0, asked_ns;
+    int r;
 
     /* A stream that goes on for long asks again from time to time. */
     if (call->denied || (call->state != QD_CALL_CHECKED && !call->method->cancellable))
@@ -96,22 +94,35 @@ static struct qd_call *ask(lua_State *L, int info, int list)
     } else {
         info = 0;
     }
-    if (qd_permission_ask(L, &question, info, list) < 0) {
+    r = qd_permission_ask(L, &question, info, list);
+    asked_ns = call->daemon->audit ? uv_hrtime() - begin_ns : 0;
+    if (r < 0) {
         call->denied = true; /* and stays it, should the method catch the error */
-        refuse(L, call, &question);
+        refuse(L, call, &question, asked_ns);
     }
+    if (!call->dry && call->state == QD_CALL_CHECKED)
+        qd_decision_permitted(L, call, info, list ? lua_gettop(L) : 0, asked_ns);
     call->state = QD_CALL_PERMITTED;
     return call;
+}
+
+/* What a method does with its permission isn't tried when it is only explained, unless it reads. */
+static void begin_acting(lua_State *L, struct qd_call *call)
+{
+    if (call->dry && !call->method->read_only)
+        qd_dry_stop(L, call, "what the method itself might refuse is not tried");
 }
 
 /* call:permission{ … } */
 static int permission(lua_State *L)
 {
+    struct qd_call *call;
+
     lua_settop(L, 2);
-    ask(L, 2, 0);
+    call = ask(L, 2, 0);
     if (!lua_isnil(L, -1))
-        return luaL_error(L, "%s is declared with filters, but asks without a list",
-                          check_call(L)->method->name);
+        return luaL_error(L, "%s is declared with filters, but asks without a list", call->method->name);
+    begin_acting(L, call);
     return 0;
 }
 
@@ -123,7 +134,7 @@ static int filter(lua_State *L)
         return luaL_typeerror(L, 2, "array or core.all_qubes()");
     if (!check_call(L)->method->filters)
         return luaL_error(L, "%s is not declared with filters", check_call(L)->method->name);
-    ask(L, 3, 2);
+    begin_acting(L, ask(L, 3, 2));
     return 1;
 }
 
@@ -142,7 +153,8 @@ static int filter_as(lua_State *L)
     if (call->state != QD_CALL_PERMITTED)
         return luaL_error(L, "%s: filter_as comes after permission", call->method->name);
     lua_settop(L, 4);
-    if (call->bypass || (method->hook_count == 0 && !call->generation->lock_reason)) {
+    if (call->bypass ||
+        (method->hook_count == 0 && call->generation->narrow_count == 0 && !call->generation->lock_reason)) {
         lua_settop(L, 3);
         return 1;
     }
@@ -157,7 +169,7 @@ static int filter_as(lua_State *L)
             lua_pop(L, 1);
             lua_rawseti(L, 5, ++kept);
         } else if (question.failed) {
-            return refuse(L, call, &question);
+            return refuse(L, call, &question, 0);
         } else {
             lua_pop(L, 1);
         }
@@ -281,6 +293,8 @@ static int subscribe(lua_State *L)
 
     lua_settop(L, 2);
     call = ask(L, 2, 0);
+    if (call->dry)
+        qd_dry_subscribe(L, call, -1);
     if (!call->connection)
         return 0;
     if (!lua_isnil(L, -1))

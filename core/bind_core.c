@@ -16,7 +16,9 @@
 #include <unistd.h>
 
 #include "qd/call.h"
+#include "qd/explain.h"
 #include "qd/generation.h"
+#include "qd/limit.h"
 #include "qd/log.h"
 #include "qd/permission.h"
 #include "qd/run.h"
@@ -280,6 +282,11 @@ static int status(lua_State *L)
     lua_newtable(L);
     set_count(L, "calls", daemon->status.calls);
     set_count(L, "denied", daemon->status.denied);
+    set_count(L, "denied_expected", daemon->status.denied_expected);
+    set_count(L, "shadow_differences", daemon->status.shadow_differences);
+    set_count(L, "limited", daemon->status.limited);
+    qd_limit_push_status(L, daemon);
+    lua_setfield(L, -2, "limits");
     set_count(L, "failed", daemon->status.failed);
     set_count(L, "connections", daemon->status.connections);
     set_count(L, "subscribers", subscribers);
@@ -341,6 +348,7 @@ void qd_bind_core_open(lua_State *L)
         {"sha256", sha256},
         {"host", host},
         {"cached", cached},
+        {"explain", qd_bind_explain},
         {"spawn", spawn},
         {"status", status},
         {"serves", serves},
@@ -365,6 +373,7 @@ void qd_bind_core_open(lua_State *L)
     qd_bind_run_open(L);
     qd_bind_file_open(L);
     qd_bind_qubesdb_open(L);
+    qd_bind_generation_open(L);
     lua_setglobal(L, "core");
     qd_bind_call_open(L);
     lua_pushlightuserdata(L, QD_NONE_POINTER);

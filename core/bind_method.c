@@ -20,16 +20,22 @@ void qd_method_free(struct qd_method *method)
     free(method->event);
     free(method->filters);
     free(method->hooks);
+    free(method->shadow_hooks);
     free(method);
 }
 
-static enum qd_socket socket_of(const char *name)
+static bool begins_with(const char *name, size_t size, const char *prefix)
 {
-    if (strncmp(name, "internal.", 9) == 0)
+    return size >= strlen(prefix) && memcmp(name, prefix, strlen(prefix)) == 0;
+}
+
+enum qd_socket qd_method_socket(const char *name, size_t size)
+{
+    if (begins_with(name, size, "internal."))
         return QD_SOCKET_INTERNAL;
-    if (strncmp(name, "qubes.", 6) == 0)
+    if (begins_with(name, size, "qubes."))
         return QD_SOCKET_MISC;
-    return strncmp(name, "console.", 8) == 0 ? QD_SOCKET_CONSOLE : QD_SOCKET_ADMIN;
+    return begins_with(name, size, "console.") ? QD_SOCKET_CONSOLE : QD_SOCKET_ADMIN;
 }
 
 /* A field of the declaration that must be one of `words`; raises otherwise. */
@@ -74,6 +80,7 @@ static int declare(lua_State *L)
     static const char *const scopes[] = {"local", "global", "none", NULL};
     struct qd_generation *generation = qd_generation_of(L);
     const char *name = luaL_checkstring(L, 1), *filters;
+    bool reads, acts;
     struct qd_method **grown, *method, declared = {0};
 
     luaL_checktype(L, 2, LUA_TTABLE);
@@ -88,13 +95,17 @@ static int declare(lua_State *L)
         if (strcmp(generation->methods[i]->name, name) == 0)
             return luaL_error(L, "method %s is declared twice", name);
     }
-    declared.socket = socket_of(name);
+    declared.socket = qd_method_socket(name, strlen(name));
     declared.arg = (enum qd_need)field_word(L, "arg", needs);
     declared.payload = (enum qd_need)field_word(L, "payload", needs);
     declared.dest = (enum qd_dest)field_word(L, "dest", dests);
     field_word(L, "scope", scopes);
-    if (!field_boolean(L, "read") && !field_boolean(L, "write") && !field_boolean(L, "execute"))
+    reads = field_boolean(L, "read");
+    acts = field_boolean(L, "write");
+    acts = field_boolean(L, "execute") || acts; /* both are looked at */
+    if (!reads && !acts)
         return luaL_error(L, "method %s: at least one of 'read', 'write', 'execute' must be true", name);
+    declared.read_only = !acts;
     declared.cancellable = field_boolean(L, "cancellable");
     field_string(L, "doc", true);
     filters = field_string(L, "filters", false);
@@ -135,25 +146,37 @@ static int compare(const void *a, const void *b)
     return strcmp((*(struct qd_method *const *)a)->name, (*(struct qd_method *const *)b)->name);
 }
 
+static size_t *shrink(size_t *indexes, size_t count)
+{
+    size_t *shrunk = realloc(indexes, (count + 1) * sizeof(*indexes));
+
+    return shrunk ? shrunk : indexes;
+}
+
 static int resolve_hooks(struct qd_generation *generation, struct qd_method *method)
 {
     char names[QD_SPELLINGS][256];
-    size_t spellings = qd_event_spellings(method->name, names), *shrunk;
+    size_t spellings = qd_event_spellings(method->name, names);
 
     method->hooks = calloc(generation->hook_count + 1, sizeof(*method->hooks));
-    if (!method->hooks)
+    method->shadow_hooks = calloc(generation->hook_count + 1, sizeof(*method->shadow_hooks));
+    if (!method->hooks || !method->shadow_hooks)
         return -ENOMEM;
     for (size_t i = 0; i < generation->hook_count; i++) {
         bool matches = false;
 
         for (size_t k = 0; k < spellings && !matches; k++)
             matches = qd_event_matches(generation->hooks[i].pattern, names[k]);
-        if (matches)
+        if (!matches)
+            continue;
+        generation->hooks[i].matched = true;
+        if (generation->hooks[i].shadow)
+            method->shadow_hooks[method->shadow_count++] = i;
+        else
             method->hooks[method->hook_count++] = i;
     }
-    shrunk = realloc(method->hooks, (method->hook_count + 1) * sizeof(*method->hooks));
-    if (shrunk)
-        method->hooks = shrunk;
+    method->hooks = shrink(method->hooks, method->hook_count);
+    method->shadow_hooks = shrink(method->shadow_hooks, method->shadow_count);
     return 0;
 }
 
@@ -175,6 +198,7 @@ int qd_method_resolve(struct qd_generation *generation, char **ret_message)
     for (size_t i = 0; i < generation->method_count; i++) {
         struct qd_method *method = generation->methods[i];
 
+        method->number = i;
         if (resolve_hooks(generation, method) < 0) {
             *ret_message = strdup("no memory");
             return -ENOMEM;

@@ -11,6 +11,7 @@
 
 #include "qd/bind_core.h"
 #include "qd/call.h"
+#include "qd/explain.h"
 
 struct qd_daemon *qd_check_daemon(lua_State *L)
 {
@@ -34,6 +35,8 @@ struct qd_call *qd_check_writer(lua_State *L)
     }
     if (call->state != QD_CALL_PERMITTED)
         luaL_error(L, "%s: no change before permission", call->method ? call->method->name : "a task");
+    if (call->dry)
+        qd_dry_stop(L, call, "it would change something");
     return call;
 }
 
@@ -388,6 +391,8 @@ static int set_power(lua_State *L)
 
     if (qd_generation_of(L)->budget)
         return luaL_error(L, "a rule can only look: it may change nothing");
+    if (daemon->running && daemon->running->dry)
+        qd_dry_stop(L, daemon->running, "it would change a power state");
     for (int i = 0; i < QD_POWER_COUNT; i++) {
         if (strcmp(word, qd_power_name(i)) == 0) {
             bool changed = qd_model_set_power(daemon->model, object, i, luaL_optinteger(L, 3, -1));

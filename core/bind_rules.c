@@ -11,6 +11,9 @@
 #include "qd/bind_core.h"
 #include "qd/bind_string.h"
 #include "qd/generation.h"
+#include "qd/grant.h"
+#include "qd/limit.h"
+#include "qd/narrow.h"
 #include "qd/permission.h"
 #include "qd/run.h"
 
@@ -41,49 +44,62 @@ static bool may_match(const char *pattern)
     return strncmp(pattern, "admin-permission:", 17) == 0 || strncmp(pattern, "mgmt-permission:", 16) == 0;
 }
 
-/* on(event, function) of rules, and of scripts as core.on_permission. */
-static int add_hook(lua_State *L, bool list_only)
+void qd_bind_rules_add_hook(lua_State *L, const char *pattern, bool list_only)
 {
     struct qd_generation *generation = qd_generation_of(L);
-    const char *pattern = luaL_checkstring(L, 1);
-    struct qd_hook *grown, *hook;
+    struct qd_narrow *narrow = generation->narrowing;
+    struct qd_hook **hooks = narrow ? &narrow->hooks : &generation->hooks, *grown, *hook;
+    size_t *count = narrow ? &narrow->hook_count : &generation->hook_count;
+    size_t most = narrow ? QD_NARROW_HOOKS_MAX : HOOKS_MAX;
     lua_Debug caller;
     int function;
 
+    if (*count >= most)
+        luaL_error(L, "more than %d rules", (int)most);
+    memset(&caller, 0, sizeof(caller));
+    if (lua_getstack(L, 1, &caller))
+        lua_getinfo(L, "Sl", &caller);
+    function = luaL_ref(L, LUA_REGISTRYINDEX);
+
+    /* Nothing below raises but the last line. */
+    if (*count % 64 == 0) {
+        grown = realloc(*hooks, (*count + 64) * sizeof(*grown));
+        if (!grown) {
+            luaL_error(L, "no memory");
+            return;
+        }
+        *hooks = grown;
+    }
+    hook = &(*hooks)[*count];
+    *hook = (struct qd_hook){.pattern = strdup(pattern),
+                             .file = strdup(caller.short_src),
+                             .line = caller.currentline,
+                             .function = function,
+                             .list_only = list_only,
+                             .shadow = generation->loading_shadow};
+    if (hook->pattern && hook->file) {
+        ++*count;
+        return;
+    }
+    qd_hook_free(hook);
+    luaL_error(L, "no memory");
+}
+
+/* on(event, function) of rules, and of scripts as core.on_permission. */
+static int add_hook(lua_State *L, bool list_only)
+{
+    const char *pattern = luaL_checkstring(L, 1);
+
     luaL_checktype(L, 2, LUA_TFUNCTION);
-    if (!generation->loading)
+    if (!qd_generation_of(L)->loading)
         return luaL_error(L, "on() is for the file itself, not for the functions in it");
     if (strlen(pattern) > 150 || !may_match(pattern))
         return luaL_error(
             L, "on('%s'): a rule judges events named admin-permission:METHOD, with * and ? as wildcards",
             pattern);
-    if (generation->hook_count >= HOOKS_MAX)
-        return luaL_error(L, "more than %d rules", HOOKS_MAX);
-    memset(&caller, 0, sizeof(caller));
-    if (lua_getstack(L, 1, &caller))
-        lua_getinfo(L, "Sl", &caller);
     lua_settop(L, 2);
-    function = luaL_ref(L, LUA_REGISTRYINDEX);
-
-    /* Nothing below raises but the last line. */
-    if (generation->hook_count % 64 == 0) {
-        grown = realloc(generation->hooks, (generation->hook_count + 64) * sizeof(*grown));
-        if (!grown)
-            return luaL_error(L, "no memory");
-        generation->hooks = grown;
-    }
-    hook = &generation->hooks[generation->hook_count];
-    *hook = (struct qd_hook){.pattern = strdup(pattern),
-                             .file = strdup(caller.short_src),
-                             .line = caller.currentline,
-                             .function = function,
-                             .list_only = list_only};
-    if (hook->pattern && hook->file) {
-        generation->hook_count++;
-        return 0;
-    }
-    qd_hook_free(hook);
-    return luaL_error(L, "no memory");
+    qd_bind_rules_add_hook(L, pattern, list_only);
+    return 0;
 }
 
 static int on(lua_State *L)
@@ -103,16 +119,36 @@ int qd_bind_rules_on_permission(lua_State *L)
     return add_hook(L, list_only);
 }
 
-/* deny([reason]): sticks, whether or not a pcall catches the error. */
+/* The second argument of deny: { expected = true }. */
+static bool is_expected(lua_State *L)
+{
+    bool expected = false;
+
+    if (lua_isnoneornil(L, 2))
+        return false;
+    luaL_checktype(L, 2, LUA_TTABLE);
+    for (lua_pushnil(L); lua_next(L, 2); lua_pop(L, 1)) {
+        if (lua_type(L, -2) != LUA_TSTRING || strcmp(lua_tostring(L, -2), "expected") != 0 ||
+            !lua_isboolean(L, -1))
+            luaL_error(L, "deny(reason, { expected = true }) takes nothing else");
+        expected = lua_toboolean(L, -1);
+    }
+    return expected;
+}
+
+/* deny([reason[, { expected = true }]]): sticks, whether or not a pcall catches the error. */
 int qd_bind_rules_deny(lua_State *L)
 {
     struct qd_budget *budget = qd_generation_of(L)->budget;
     const char *reason = luaL_optstring(L, 1, "");
+    bool expected = is_expected(L);
 
     if (!budget || qd_generation_of(L)->loading)
         return luaL_error(L, "deny() is for rules that are being asked");
-    if (!budget->denied)
+    if (!budget->denied) {
         snprintf(budget->reason, sizeof(budget->reason), "%s", reason);
+        budget->expected = expected;
+    }
     budget->denied = true;
     return luaL_error(L, "denied");
 }
@@ -177,6 +213,9 @@ static void copy_library(lua_State *L, const char *name, const char *const only[
 
 void qd_bind_rules_push_environment(lua_State *L)
 {
+    static const luaL_Reg declarations[] = {
+        {"grant", qd_grant_bind}, {"limit", qd_limit_bind}, {"narrow", qd_narrow_bind}, {NULL, NULL}};
+
     lua_newtable(L);
     for (int i = 0; base_names[i]; i++) {
         lua_getglobal(L, base_names[i]);
@@ -184,6 +223,12 @@ void qd_bind_rules_push_environment(lua_State *L)
     }
     for (int i = 0; library_names[i]; i++)
         copy_library(L, library_names[i], NULL);
+    lua_getfield(L, -1, "math"); /* no random numbers: rules answer the same whenever they are asked */
+    lua_pushnil(L);
+    lua_setfield(L, -2, "random");
+    lua_pushnil(L);
+    lua_setfield(L, -2, "randomseed");
+    lua_pop(L, 1);
     copy_library(L, "table", table_names);
     wrap_sort(L);
     lua_pushcfunction(L, qd_run_xpcall);
@@ -196,4 +241,6 @@ void qd_bind_rules_push_environment(lua_State *L)
     lua_setfield(L, -2, "filter_list");
     lua_pushlightuserdata(L, QD_NONE_POINTER);
     lua_setfield(L, -2, "none");
+    if (!qd_generation_of(L)->narrowing)
+        luaL_setfuncs(L, declarations, 0);
 }

@@ -13,6 +13,7 @@
 
 #include "qd/bind_core.h"
 #include "qd/call.h"
+#include "qd/explain.h"
 #include "qd/log.h"
 #include "qd/reload.h"
 #include "qd/run.h"
@@ -177,9 +178,11 @@ static struct qd_call *check_waiter(lua_State *L)
     struct qd_daemon *daemon = qd_check_daemon(L);
 
     if (qd_generation_of(L)->budget)
-        luaL_error(L, "a rule may not wait");
+        luaL_error(L, "a rule can only look: it may not wait");
     if (!lua_isyieldable(L) || !daemon->running || daemon->running->thread != L)
         luaL_error(L, "nothing may wait here: core.spawn starts a task, which may");
+    if (daemon->running && daemon->running->dry)
+        qd_dry_stop(L, daemon->running, "it would wait");
     if (qd_commit_seal(daemon->running) < 0)
         luaL_error(L, "no memory");
     return daemon->running;
@@ -694,31 +697,56 @@ static void reloaded(void *context, const char *error)
     make_ready(wait);
 }
 
-/* core.reload(): whether it worked, and the generation that serves now: number and digest; what was wrong. */
-static int reload(lua_State *L)
+static int change_generation(lua_State *L, int (*request)(struct qd_daemon *daemon, struct qd_wait *wait))
 {
     struct qd_call *call = qd_check_writer(L);
     struct qd_wait *wait;
+    int r;
 
     check_waiter(L);
     wait = wait_new(call, push_reload);
     if (!wait)
         return luaL_error(L, "no memory");
     wait->handed = true;
-    if (qd_reload_request(call->daemon, "a call asked for it", reloaded, wait) < 0) {
+    r = request(call->daemon, wait);
+    if (r < 0) {
         wait_drop(wait);
+        if (r == -EALREADY)
+            return qd_raise(L, "QubesException", "another call does so already");
         return luaL_error(L, "no memory");
     }
     return yield(L);
 }
 
+static int request_reload(struct qd_daemon *daemon, struct qd_wait *wait)
+{
+    return qd_reload_request(daemon, "a call asked for it", reloaded, wait);
+}
+
+static int request_rollback(struct qd_daemon *daemon, struct qd_wait *wait)
+{
+    return qd_reload_rollback(daemon, reloaded, wait);
+}
+
+/* core.reload(), core.rollback(): whether it worked, and the generation that serves now: number and digest;
+ * what was wrong. */
+static int reload(lua_State *L)
+{
+    return change_generation(L, request_reload);
+}
+
+static int rollback(lua_State *L)
+{
+    return change_generation(L, request_rollback);
+}
+
 void qd_bind_wait_open(lua_State *L)
 {
     static const luaL_Reg functions[] = {
-        {"sleep", sleep_seconds},   {"wait", wait_power}, {"lock", lock},
-        {"unlock", unlock},         {"commit", commit},   {"virt", virt},
-        {"virt_stats", virt_stats}, {"stat", stat_file},  {"list_directory", list_directory},
-        {"reload", reload},         {NULL, NULL},
+        {"sleep", sleep_seconds},   {"wait", wait_power},   {"lock", lock},
+        {"unlock", unlock},         {"commit", commit},     {"virt", virt},
+        {"virt_stats", virt_stats}, {"stat", stat_file},    {"list_directory", list_directory},
+        {"reload", reload},         {"rollback", rollback}, {NULL, NULL},
     };
 
     luaL_setfuncs(L, functions, 0);

@@ -12,6 +12,7 @@
 
 #include "qd/bind_core.h"
 #include "qd/connection.h"
+#include "qd/explain.h"
 #include "qd/generation.h"
 #include "qd/log.h"
 #include "qd/run.h"
@@ -363,17 +364,14 @@ static void answer_failure(struct qd_call *call, const struct failure *failure)
     }
 }
 
-/* The handler failed: nothing of what it changed since it last waited stays. */
-static void fail(struct qd_call *call)
+/* Takes what a failed coroutine left apart. Its strings are on the main thread's stack, for the caller to
+ * take off. */
+static struct failure take_failure(struct qd_call *call)
 {
     struct failure failure = {
         .thread = call->thread, .class_name = "QubesException", .message = "no memory", .traceback = ""};
     lua_State *L = call->generation->L;
-    int top = lua_gettop(L);
 
-    qd_journal_undo(call->daemon->model, &call->journal);
-    qd_outbox_keep_announcements(&call->outbox);
-    qd_commit_flush(call);
     lua_pushcfunction(L, describe_failure);
     lua_pushlightuserdata(L, &failure);
     if (qd_run_protected(L, 1, 3) == LUA_OK) {
@@ -381,6 +379,20 @@ static void fail(struct qd_call *call)
         failure.message = lua_tostring(L, -2);
         failure.traceback = lua_tostring(L, -1);
     }
+    return failure;
+}
+
+/* The handler failed: nothing of what it changed since it last waited stays. */
+static void fail(struct qd_call *call)
+{
+    lua_State *L = call->generation->L;
+    int top = lua_gettop(L);
+    struct failure failure;
+
+    qd_journal_undo(call->daemon->model, &call->journal);
+    qd_outbox_keep_announcements(&call->outbox);
+    qd_commit_flush(call);
+    failure = take_failure(call);
     answer_failure(call, &failure);
     lua_settop(L, top);
     end_script(call);
@@ -392,9 +404,36 @@ static void fail(struct qd_call *call)
         answer(call);
 }
 
+/* The end of an explained call. It could change nothing, so there is nothing to undo. */
+static void end_dry(struct qd_call *call, int status, int results)
+{
+    lua_State *L = call->generation->L;
+    int top = lua_gettop(L);
+
+    if (status == LUA_OK) {
+        size_t size = 0;
+        const char *text = results > 0 ? lua_tolstring(call->thread, -results, &size) : NULL;
+
+        qd_dry_ended(call, text ? text : "", size);
+    } else if (call->dry->stopped) {
+        qd_dry_ended(call, NULL, 0);
+    } else {
+        struct failure failure = take_failure(call);
+
+        qd_dry_raised(call, failure.known, failure.class_name, failure.message);
+    }
+    lua_settop(L, top);
+    end_script(call);
+    call_free(call);
+}
+
 /* After each run of the coroutine. */
 static void settle(struct qd_call *call, int status, int results)
 {
+    if (call->dry && call->dry->stopped) {
+        end_dry(call, LUA_YIELD, 0);
+        return;
+    }
     if (status == LUA_YIELD) {
         lua_pop(call->thread, results);
         if (call->wait)
@@ -410,7 +449,9 @@ static void settle(struct qd_call *call, int status, int results)
                         luaL_typename(call->thread, -results));
         status = LUA_ERRRUN;
     }
-    if (status == LUA_OK)
+    if (call->dry)
+        end_dry(call, status, results);
+    else if (status == LUA_OK)
         succeed(call, results);
     else
         fail(call);
@@ -483,7 +524,8 @@ static void give_up(struct qd_call *call)
 
 void qd_call_start(struct qd_call *call)
 {
-    call->daemon->status.calls++;
+    if (!call->dry)
+        call->daemon->status.calls++;
     if (prepare(call, push_handler, call) < 0)
         give_up(call);
     else

@@ -28,7 +28,10 @@ static const struct setting settings[] = {
     {"qubesdb-dir", offsetof(struct qd_config, qubesdb_dir), "/var/run/qubes"},
     {"kernels-dir", offsetof(struct qd_config, kernels_dir), NULL},
     {"libvirt-uri", offsetof(struct qd_config, libvirt_uri), "test:///default"},
+    {"acl-coverage", offsetof(struct qd_config, acl_coverage), NULL},
     {"group", offsetof(struct qd_config, group), "qubes"},
+    {"audit-file", offsetof(struct qd_config, audit_file), ""},
+    {"audit-dom0", offsetof(struct qd_config, audit_dom0), "no"},
 };
 
 #define SETTING_COUNT (sizeof(settings) / sizeof(settings[0]))
@@ -111,11 +114,17 @@ static void help(void)
            "  --ext-dir DIR       the site's own extensions (/etc/qubes/ext.d)\n"
            "  --policy-dir DIRS   the qrexec policy (/run/qubes/policy.d:/etc/qubes/policy.d)\n"
            "  --qubesdb-dir DIR   sockets of QubesDB's daemons (/var/run/qubes)\n"
+           "  --acl-coverage FILE which lines of rules have run, written at the end (for qubesd-acl test)\n"
            "  --kernels-dir DIR   kernels of qubes (vm-kernels in the state directory)\n"
            "  --libvirt-uri URI   the hypervisor (test:///default)\n"
            "  --group NAME        the sockets' group (qubes)\n"
+           "  --audit-file FILE   a line of JSON for each decision about a call (none)\n"
+           "  --audit-dom0 yes    also for calls of dom0 itself (no)\n"
            "  --debug             log more, and show tracebacks to callers\n"
+           "  --check-acl DIR     load these rules, say what is wrong with them, and exit (for qubesd-acl "
+           "check)\n"
            "  --check-store       check the store, change nothing, and exit\n"
+           "  --copy-store FILE   write the store as it is to a new file, and exit\n"
            "  --import-xml FILE   read a qubes.xml into the empty store, and exit\n"
            "  --export-xml FILE   write the store as a qubes.xml, and exit\n"
            "  --version, --help\n\n"
@@ -124,8 +133,8 @@ static void help(void)
 
 static int read_options(int argc, char **argv, struct qd_config *config, enum qd_action *ret_action)
 {
-    enum { SETTING = 256, DEBUG, CHECK, IMPORT, EXPORT, VERSION, HELP };
-    struct option options[SETTING_COUNT + 7] = {0};
+    enum { SETTING = 256, DEBUG, CHECK, COPY, CHECK_ACL, IMPORT, EXPORT, VERSION, HELP };
+    struct option options[SETTING_COUNT + 9] = {0};
     int option, index;
 
     for (size_t i = 0; i < SETTING_COUNT; i++)
@@ -136,6 +145,8 @@ static int read_options(int argc, char **argv, struct qd_config *config, enum qd
     options[SETTING_COUNT + 3] = (struct option){"help", no_argument, NULL, HELP};
     options[SETTING_COUNT + 4] = (struct option){"import-xml", required_argument, NULL, IMPORT};
     options[SETTING_COUNT + 5] = (struct option){"export-xml", required_argument, NULL, EXPORT};
+    options[SETTING_COUNT + 6] = (struct option){"copy-store", required_argument, NULL, COPY};
+    options[SETTING_COUNT + 7] = (struct option){"check-acl", required_argument, NULL, CHECK_ACL};
     while ((option = getopt_long(argc, argv, "", options, &index)) != -1) {
         switch (option) {
         case SETTING:
@@ -150,11 +161,16 @@ static int read_options(int argc, char **argv, struct qd_config *config, enum qd
             break;
         case IMPORT:
         case EXPORT:
-            free(config->xml_file);
-            config->xml_file = strdup(optarg);
-            if (!config->xml_file)
+        case COPY:
+        case CHECK_ACL:
+            free(config->file);
+            config->file = strdup(optarg);
+            if (!config->file)
                 return -ENOMEM;
-            *ret_action = option == IMPORT ? QD_ACTION_IMPORT_XML : QD_ACTION_EXPORT_XML;
+            *ret_action = option == IMPORT   ? QD_ACTION_IMPORT_XML
+                          : option == EXPORT ? QD_ACTION_EXPORT_XML
+                          : option == COPY   ? QD_ACTION_COPY_STORE
+                                             : QD_ACTION_CHECK_ACL;
             break;
         case VERSION:
             printf("qubesd " QD_VERSION "\n");
@@ -197,7 +213,7 @@ int qd_config_read(int argc, char **argv, struct qd_config *config, enum qd_acti
 
 void qd_config_free(struct qd_config *config)
 {
-    free(config->xml_file);
+    free(config->file);
     for (size_t i = 0; i < SETTING_COUNT; i++)
         free(*field(config, &settings[i]));
 }

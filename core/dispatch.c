@@ -11,7 +11,9 @@
 #include "qd/bind_core.h"
 #include "qd/call.h"
 #include "qd/connection.h"
+#include "qd/decision.h"
 #include "qd/generation.h"
+#include "qd/limit.h"
 #include "qd/log.h"
 #include "qd/permission.h"
 #include "qd/validate.h"
@@ -56,13 +58,8 @@ static void show(struct qd_slice slice, char ret_shown[static SHOWN_MAX])
     ret_shown[used] = '\0';
 }
 
-/* An answer that the core gives by itself. */
-struct refusal {
-    const char *class_name;
-    char message[2 * SHOWN_MAX + 64];
-};
-
-static void refuse(struct refusal *refusal, const char *class_name, const char *text, struct qd_slice about)
+static void refuse(struct qd_refusal *refusal, const char *class_name, const char *text,
+                   struct qd_slice about)
 {
     char shown[SHOWN_MAX];
 
@@ -72,7 +69,7 @@ static void refuse(struct refusal *refusal, const char *class_name, const char *
 }
 
 /* A qube by name or `uuid:…`. Source: the reference's decoding of both ends of a call. */
-static struct qd_object *find_qube(struct qd_daemon *daemon, struct qd_slice text, struct refusal *refusal)
+static struct qd_object *find_qube(struct qd_daemon *daemon, struct qd_slice text, struct qd_refusal *refusal)
 {
     struct qd_object *found;
     const char *reason = "";
@@ -101,7 +98,7 @@ static struct qd_object *find_qube(struct qd_daemon *daemon, struct qd_slice tex
     return found;
 }
 
-static bool need_is_met(enum qd_need need, size_t size, const char *what, struct refusal *refusal)
+static bool need_is_met(enum qd_need need, size_t size, const char *what, struct qd_refusal *refusal)
 {
     if (need == QD_NEED_REQUIRED && size == 0) {
         refusal->class_name = "ProtocolError";
@@ -116,7 +113,7 @@ static bool need_is_met(enum qd_need need, size_t size, const char *what, struct
     return true;
 }
 
-static bool dest_is_met(enum qd_dest wanted, const struct qd_object *dest, struct refusal *refusal)
+static bool dest_is_met(enum qd_dest wanted, const struct qd_object *dest, struct qd_refusal *refusal)
 {
     bool is_dom0 = dest->qid == 0;
 
@@ -137,55 +134,79 @@ static bool is_ascii(struct qd_slice slice)
     return true;
 }
 
+/* Whether the source keeps within its limits. Asked before anything is looked up that depends on the
+ * destination, so that a refusal tells nothing of it. The class is one that clients neither take for a lack
+ * of permission, which they pass over as if there were no value, nor let through their tools as a traceback,
+ * which PermissionDenied does. */
+static bool is_within_limits(struct qd_daemon *daemon, const struct qd_object *source, struct qd_slice method,
+                             enum qd_asked asked, struct qd_refusal *refusal)
+{
+    if (asked == QD_ASKED_BY_CONSOLE ||
+        qd_limit_take(daemon, source, method, asked == QD_ASKED_DRY, refusal->message))
+        return true;
+    refusal->class_name = "QubesException";
+    return false;
+}
+
+static void note_unknown(struct qd_daemon *daemon, const struct qd_request *request,
+                         const struct qd_object *source, enum qd_asked asked, bool hidden)
+{
+    if (asked != QD_ASKED_DRY)
+        qd_decision_unknown(daemon, request, source, hidden);
+}
+
 /* Fills the call's ends. A destination that the source may not know of is none (law 1). */
-static bool find_ends(struct qd_daemon *daemon, const struct qd_request *request, bool bypass,
-                      struct qd_object **ret_source, struct qd_object **ret_dest, struct refusal *refusal)
+static bool find_ends(struct qd_daemon *daemon, const struct qd_request *request, enum qd_asked asked,
+                      struct qd_ends *ret_ends, struct qd_refusal *refusal)
 {
     struct qd_object *source = find_qube(daemon, request->source, refusal), *dest;
 
-    if (!source)
+    if (!source || !is_within_limits(daemon, source, request->method, asked, refusal))
         return false;
     dest = find_qube(daemon, request->dest, refusal);
-    if (!dest)
+    if (!dest) {
+        note_unknown(daemon, request, source, asked, false);
         return false;
-    if (!qd_permission_visible(daemon->generation->L, source, bypass, dest)) {
+    }
+    if (!qd_permission_visible(daemon->generation->L, source, asked == QD_ASKED_BY_CONSOLE, dest)) {
+        note_unknown(daemon, request, source, asked, true);
         refuse(refusal, "QubesVMNotFoundError", "no such qube", request->dest);
         return false;
     }
-    *ret_source = source;
-    *ret_dest = dest;
+    ret_ends->source = source;
+    ret_ends->dest = dest;
     return true;
 }
 
-static bool check(struct qd_daemon *daemon, struct qd_connection *connection,
-                  const struct qd_request *request, const struct qd_method **ret_method,
-                  struct qd_object **ret_source, struct qd_object **ret_dest, struct refusal *refusal)
+bool qd_dispatch_check(struct qd_daemon *daemon, enum qd_socket socket, enum qd_asked asked,
+                       const struct qd_request *request, struct qd_ends *ret_ends,
+                       struct qd_refusal *ret_refusal)
 {
-    const struct qd_method *method;
+    struct qd_ends ends;
 
-    if (!find_ends(daemon, request, connection->socket == QD_SOCKET_CONSOLE, ret_source, ret_dest, refusal))
+    if (!find_ends(daemon, request, asked, &ends, ret_refusal))
         return false;
-    method = qd_generation_method(daemon->generation, connection->socket, request->method.data,
-                                  request->method.size);
-    if (!method || !is_ascii(request->arg)) {
-        refuse(refusal, "ProtocolError", method ? "the argument must be ASCII" : "no such method",
-               method ? request->arg : request->method);
+    ends.method =
+        qd_generation_method(daemon->generation, socket, request->method.data, request->method.size);
+    if (!ends.method || !is_ascii(request->arg)) {
+        refuse(ret_refusal, "ProtocolError", ends.method ? "the argument must be ASCII" : "no such method",
+               ends.method ? request->arg : request->method);
         return false;
     }
-    *ret_method = method;
-    return need_is_met(method->payload, request->payload.size, "payload", refusal) &&
-           need_is_met(method->arg, request->arg.size, "argument", refusal) &&
-           dest_is_met(method->dest, *ret_dest, refusal);
+    *ret_ends = ends;
+    return need_is_met(ends.method->payload, request->payload.size, "payload", ret_refusal) &&
+           need_is_met(ends.method->arg, request->arg.size, "argument", ret_refusal) &&
+           dest_is_met(ends.method->dest, ends.dest, ret_refusal);
 }
 
 void qd_dispatch(struct qd_connection *connection, char *request_bytes, size_t size)
 {
     struct qd_daemon *daemon = connection->daemon;
-    const struct qd_method *method;
-    struct qd_object *source, *dest;
-    struct refusal refusal;
+    struct qd_refusal refusal;
     struct qd_request request;
+    struct qd_ends ends;
     struct qd_call *call;
+    enum qd_asked asked = connection->socket == QD_SOCKET_CONSOLE ? QD_ASKED_BY_CONSOLE : QD_ASKED_BY_CLIENT;
 
     if (!request_bytes || qd_frame_parse(request_bytes, size, &request) < 0) {
         if (size > 0)
@@ -194,13 +215,13 @@ void qd_dispatch(struct qd_connection *connection, char *request_bytes, size_t s
         qd_connection_abort(connection);
         return;
     }
-    if (!check(daemon, connection, &request, &method, &source, &dest, &refusal)) {
+    if (!qd_dispatch_check(daemon, connection->socket, asked, &request, &ends, &refusal)) {
         qd_log(QD_LOG_DEBUG, "refused: %s: %s", refusal.class_name, refusal.message);
         qd_answer_exception(daemon, connection, refusal.class_name, NULL, refusal.message);
         free(request_bytes);
         return;
     }
-    call = qd_call_new(daemon, daemon->generation, method);
+    call = qd_call_new(daemon, daemon->generation, ends.method);
     if (!call) {
         free(request_bytes);
         qd_connection_abort(connection);
@@ -208,14 +229,14 @@ void qd_dispatch(struct qd_connection *connection, char *request_bytes, size_t s
     }
     call->connection = connection;
     connection->call = call;
-    call->source = qd_object_ref(source);
-    call->dest = qd_object_ref(dest);
+    call->source = qd_object_ref(ends.source);
+    call->dest = qd_object_ref(ends.dest);
     call->arg = request.arg;
     call->payload = request.payload;
     call->request = request_bytes;
     call->bypass = connection->socket == QD_SOCKET_CONSOLE;
-    qd_log(QD_LOG_DEBUG, "%s+%.*s (%s -> %s), %zu bytes of payload", method->name, (int)call->arg.size,
-           call->arg.data, source->name->data, dest->name->data, call->payload.size);
+    qd_log(QD_LOG_DEBUG, "%s+%.*s (%s -> %s), %zu bytes of payload", ends.method->name, (int)call->arg.size,
+           call->arg.data, ends.source->name->data, ends.dest->name->data, call->payload.size);
     qd_call_start(call);
 }
 

@@ -374,7 +374,7 @@ int qd_bind_publish(lua_State *L)
         return luaL_error(L, "a rule can only look: it may change nothing");
     if (daemon->running && daemon->running->method && daemon->running->state != QD_CALL_PERMITTED)
         return luaL_error(L, "%s: no event before permission", daemon->running->method->name);
-    if (!daemon->running || !daemon->subscribers || is_internal(event))
+    if (!daemon->running || daemon->running->dry || !daemon->subscribers || is_internal(event))
         return 0;
     luaL_checkstack(L, 20, "publish");
     lua_settop(L, 3);

@@ -6,6 +6,12 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "qd/coverage.h"
+
+#include "qd/grant.h"
+#include "qd/limit.h"
+#include "qd/narrow.h"
+
 struct qd_generation *qd_generation_ref(struct qd_generation *generation)
 {
     generation->refs++;
@@ -18,12 +24,22 @@ void qd_generation_unref(struct qd_generation *generation)
         return;
     if (generation->L)
         lua_close(generation->L);
+    qd_coverage_free(generation->coverage);
     for (size_t i = 0; i < generation->method_count; i++)
         qd_method_free(generation->methods[i]);
     free(generation->methods);
     for (size_t i = 0; i < generation->hook_count; i++)
         qd_hook_free(&generation->hooks[i]);
     free(generation->hooks);
+    for (size_t i = 0; i < generation->limit_count; i++)
+        qd_limit_free(&generation->limits[i]);
+    free(generation->limits);
+    for (size_t i = 0; i < generation->grant_count; i++)
+        qd_grant_free(&generation->grants[i]);
+    free(generation->grants);
+    for (size_t i = 0; i < generation->narrow_count; i++)
+        qd_narrow_free(&generation->narrows[i]);
+    free(generation->narrows);
     free(generation->lock_reason);
     free(generation);
 }

@@ -14,8 +14,10 @@
 
 #include "qd/bind_core.h"
 #include "qd/bind_string.h"
+#include "qd/coverage.h"
 #include "qd/generation.h"
 #include "qd/log.h"
+#include "qd/narrow.h"
 #include "qd/run.h"
 
 #define FILES_MAX 4096
@@ -28,7 +30,7 @@
 struct qd_load {
     const struct qd_load_options *options;
     struct qd_generation *generation;
-    SHA2_CTX digest;
+    SHA2_CTX digest, code_digest;
     unsigned files;
     char *message;
 };
@@ -49,13 +51,24 @@ static int fail(struct qd_load *load, const char *format, ...)
 }
 
 /* Name, size and bytes, so that no two sets of files have one digest. */
+static void add_to(SHA2_CTX *digest, const char *shown, const char *text, size_t size)
+{
+    SHA256Update(digest, (const uint8_t *)shown, strlen(shown) + 1);
+    SHA256Update(digest, (const uint8_t *)&size, sizeof(size));
+    SHA256Update(digest, (const uint8_t *)text, size);
+}
+
 int qd_load_digest(struct qd_load *load, const char *shown, const char *text, size_t size)
+{
+    add_to(&load->code_digest, shown, text, size);
+    return qd_load_digest_policy(load, shown, text, size);
+}
+
+int qd_load_digest_policy(struct qd_load *load, const char *shown, const char *text, size_t size)
 {
     if (++load->files > FILES_MAX)
         return -E2BIG;
-    SHA256Update(&load->digest, (const uint8_t *)shown, strlen(shown) + 1);
-    SHA256Update(&load->digest, (const uint8_t *)&size, sizeof(size));
-    SHA256Update(&load->digest, (const uint8_t *)text, size);
+    add_to(&load->digest, shown, text, size);
     return 0;
 }
 
@@ -93,23 +106,31 @@ static int read_file(struct qd_load *load, const char *path, const char *shown, 
     return 0;
 }
 
-/* Reads and compiles; leaves the chunk on the stack. */
-static int compile(struct qd_load *load, const char *path, const char *shown)
+/* Compiles; leaves the chunk on the stack. */
+static int compile_text(struct qd_load *load, const char *shown, const char *text, size_t size)
 {
     lua_State *L = load->generation->L;
-    char chunk[512], *text = NULL;
+    char chunk[512];
+    int r;
+
+    snprintf(chunk, sizeof(chunk), "@%s", shown);
+    if (luaL_loadbufferx(L, text, size, chunk, "t") == LUA_OK)
+        return 0;
+    r = fail(load, "%s", lua_tostring(L, -1));
+    lua_pop(L, 1);
+    return r;
+}
+
+static int compile(struct qd_load *load, const char *path, const char *shown)
+{
+    char *text = NULL;
     size_t size = 0;
     int r = read_file(load, path, shown, &text, &size);
 
     if (r < 0)
         return r;
-    snprintf(chunk, sizeof(chunk), "@%s", shown);
-    r = luaL_loadbufferx(L, text, size, chunk, "t");
+    r = compile_text(load, shown, text, size);
     free(text);
-    if (r == LUA_OK)
-        return 0;
-    r = fail(load, "%s", lua_tostring(L, -1));
-    lua_pop(L, 1);
     return r;
 }
 
@@ -139,19 +160,20 @@ static int load_script(struct qd_load *load, const char *path, const char *shown
     return r;
 }
 
-/* A rule file: its own environment, and a hook's budget already for its top level. */
-static int load_rule(struct qd_load *load, const char *path, const char *shown)
+/* Runs the chunk on the stack's top as a rule file: its own environment, and a hook's budget already for its
+ * top level. `until_ns` 0: that budget's own time. */
+static int run_rule(struct qd_load *load, const char *shown, uint64_t until_ns)
 {
     struct qd_generation *generation = load->generation;
     lua_State *L = generation->L;
     struct qd_budget budget;
-    int r = compile(load, path, shown);
+    int r;
 
-    if (r < 0)
-        return r;
     qd_bind_rules_push_environment(L);
     lua_setupvalue(L, -2, 1);
     qd_budget_begin(generation, L, &budget, 0);
+    if (until_ns)
+        budget.deadline_ns = until_ns;
     r = qd_run_hook(generation, L, 0, 0);
     qd_budget_end(generation, L);
     qd_run_watch(L);
@@ -159,6 +181,49 @@ static int load_rule(struct qd_load *load, const char *path, const char *shown)
         return fail(load, "%s%s%s", budget.killed ? shown : "", budget.killed ? ": " : "",
                     budget.killed ? budget.killed : budget.reason);
     return 0;
+}
+
+static int load_rule(struct qd_load *load, const char *path, const char *shown)
+{
+    int r = compile(load, path, shown);
+
+    return r < 0 ? r : run_rule(load, shown, 0);
+}
+
+int qd_load_narrow_rule(struct qd_load *load, const char *shown, const char *text, size_t size,
+                        uint64_t until_ns)
+{
+    int r = qd_load_digest(load, shown, text, size) < 0
+                ? fail(load, "%s: more than %u files", shown, FILES_MAX)
+                : compile_text(load, shown, text, size);
+
+    return r < 0 ? r : run_rule(load, shown, until_ns);
+}
+
+char *qd_load_take_message(struct qd_load *load)
+{
+    char *message = load->message;
+
+    load->message = NULL;
+    return message;
+}
+
+/* Where all mistakes are wanted, one is told and the load goes on. */
+static int report(struct qd_load *load, int r)
+{
+    const struct qd_load_options *options = load->options;
+
+    if (r == 0 || !options->report)
+        return r;
+    options->report(options->report_context, true, load->message ? load->message : "no memory");
+    free(load->message);
+    load->message = NULL;
+    return 0;
+}
+
+static int load_rule_or_report(struct qd_load *load, const char *path, const char *shown)
+{
+    return report(load, load_rule(load, path, shown));
 }
 
 /* A hook of core_hooks with one string, see scripts/lib/site.lua; its first result is left on success. */
@@ -392,13 +457,52 @@ static int load_scripts(struct qd_load *load)
     return r;
 }
 
+/* What a set of files has registered from the hook `count` on is taken back. */
+static void drop_hooks(struct qd_generation *generation, size_t count)
+{
+    while (generation->hook_count > count) {
+        struct qd_hook *hook = &generation->hooks[--generation->hook_count];
+
+        luaL_unref(generation->L, LUA_REGISTRYINDEX, hook->function);
+        qd_hook_free(hook);
+    }
+}
+
+/* Shadow rules change nothing, so a mistake in one keeps nothing from loading: there are none then. */
+static void load_shadow(struct qd_load *load)
+{
+    struct qd_generation *generation = load->generation;
+    size_t count = generation->hook_count;
+    struct stat status;
+    char path[4096];
+    int r;
+
+    snprintf(path, sizeof(path), "%s/shadow", load->options->acl_dir);
+    if (stat(path, &status) < 0 && errno == ENOENT)
+        return;
+    generation->loading_shadow = true;
+    r = load_folder(load, path, "acl.d/shadow", load_rule, 0);
+    generation->loading_shadow = false;
+    if (r == 0)
+        return;
+    qd_log(QD_LOG_ERROR, "the shadow rules do not load, so there are none: %s",
+           load->message ? load->message : "no memory");
+    drop_hooks(generation, count);
+    free(load->message);
+    load->message = NULL;
+}
+
 static int load_rules(struct qd_load *load)
 {
     struct stat status;
+    int r;
 
     if (load->options->acl_may_be_absent && stat(load->options->acl_dir, &status) < 0 && errno == ENOENT)
         return 0;
-    return load_folder(load, load->options->acl_dir, "acl.d", load_rule, 0);
+    r = load_folder(load, load->options->acl_dir, "acl.d", load_rule_or_report, 0);
+    if (r == 0)
+        load_shadow(load);
+    return r;
 }
 
 static int load_extensions(struct qd_load *load)
@@ -408,6 +512,45 @@ static int load_extensions(struct qd_load *load)
     if (!load->options->ext_dir || (stat(load->options->ext_dir, &status) < 0 && errno == ENOENT))
         return 0;
     return load_folder(load, load->options->ext_dir, "ext.d", load_extension, 0);
+}
+
+/* A rule that waits for a method is worth knowing of. */
+static void tell_waiting(const struct qd_load *load, const struct qd_hook *hook)
+{
+    const struct qd_load_options *options = load->options;
+    char message[512];
+
+    snprintf(message, sizeof(message), "%s:%d: there is no %s yet, so this rule waits for it", hook->file,
+             hook->line, hook->pattern);
+    if (options->report)
+        options->report(options->report_context, false, message);
+    else
+        qd_log(QD_LOG_NOTICE, "%s", message);
+}
+
+/* A rule that no method has an event for would never be asked, most likely because of a misspelled name: what
+ * it was to refuse would be permitted. The scripts know which names are all right in spite of it. */
+static int check_rules(struct qd_load *load)
+{
+    lua_State *L = load->generation->L;
+    int r = 0;
+
+    for (size_t i = 0; r == 0 && i < load->generation->hook_count; i++) {
+        const struct qd_hook *hook = &load->generation->hooks[i];
+
+        if (hook->matched)
+            continue;
+        r = run_core_hook(load, "unmatched_rule", hook->pattern);
+        if (r == 0 && hook->shadow && !lua_isnil(L, -1))
+            qd_log(QD_LOG_ERROR, "%s:%d: %s", hook->file, hook->line, lua_tostring(L, -1));
+        else if (r == 0 && !lua_isnil(L, -1))
+            r = fail(load, "%s:%d: %s", hook->file, hook->line, lua_tostring(L, -1));
+        else if (r == 0)
+            tell_waiting(load, hook);
+        r = report(load, r);
+        lua_settop(L, 0);
+    }
+    return r;
 }
 
 static struct qd_generation *generation_new(void)
@@ -443,9 +586,17 @@ static int load_all(struct qd_load *load, bool with_rules, bool *ret_rules)
     if (r == 0 && with_rules) {
         r = load_rules(load);
         *ret_rules = r < 0;
+        if (r == 0)
+            qd_narrow_load(load, load->generation);
     }
     if (r == 0)
         r = qd_method_resolve(load->generation, &load->message);
+    if (r == 0) {
+        r = check_rules(load);
+        *ret_rules = r < 0;
+    }
+    if (r == 0)
+        qd_narrow_resolve(load->generation);
     lua_pushnil(L);
     lua_setfield(L, LUA_REGISTRYINDEX, QD_LOAD);
     lua_settop(L, 0);
@@ -464,6 +615,9 @@ static int load_generation(const struct qd_load_options *options, bool with_rule
         return -ENOMEM;
     }
     SHA256Init(&load.digest);
+    SHA256Init(&load.code_digest);
+    if (options->coverage_file)
+        load.generation->coverage = qd_coverage_new(options->coverage_file);
     r = load_all(&load, with_rules, ret_rules);
     if (r < 0) {
         qd_generation_unref(load.generation);
@@ -472,6 +626,7 @@ static int load_generation(const struct qd_load_options *options, bool with_rule
     }
     free(load.message);
     SHA256End(&load.digest, load.generation->digest);
+    SHA256End(&load.code_digest, load.generation->code_digest);
     load.generation->loading = false;
     lua_sethook(load.generation->L, NULL, 0, 0);
     load.generation->script_deadline_ns = 0;

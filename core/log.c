@@ -2,7 +2,6 @@
 #include "qd/log.h"
 
 #include <stdarg.h>
-#include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -31,6 +30,11 @@ void qd_log_open(int debug)
 {
     highest = debug ? QD_LOG_DEBUG : QD_LOG_INFO;
     to_journal = stderr_is_journal();
+}
+
+bool qd_log_is_journal(void)
+{
+    return to_journal;
 }
 
 /* Newlines stay, indented, for tracebacks; all else that isn't printable ASCII is written as \xNN. */

@@ -11,14 +11,19 @@
 #include <sys/resource.h>
 #include <systemd/sd-daemon.h>
 
+#include "qd/audit.h"
 #include "qd/bind_core.h"
 #include "qd/bind_string.h"
 #include "qd/call.h"
+#include "qd/check_acl.h"
 #include "qd/config.h"
 #include "qd/connection.h"
 #include "qd/generation.h"
+#include "qd/grant.h"
+#include "qd/limit.h"
 #include "qd/log.h"
 #include "qd/notify.h"
+#include "qd/program.h"
 #include "qd/qubesdb.h"
 #include "qd/reload.h"
 #include "qd/run.h"
@@ -148,6 +153,7 @@ static void stop(struct qd_daemon *daemon)
     qd_programs_close(daemon);
     qd_qubesdb_close(daemon->qubesdb);
     qd_reload_close(daemon);
+    qd_audit_close(daemon);
     qd_virt_close(daemon->virt, VIRT_GRACE_MS, on_virt_closed);
     qd_store_stop(daemon->store, on_store_stopped);
 }
@@ -168,6 +174,9 @@ static void sweep(uv_timer_t *timer)
     uint64_t limit_us;
 
     qd_connections_sweep(daemon);
+    qd_limit_sweep(daemon);
+    if (!daemon->stopping)
+        qd_grant_tick(daemon);
     if (sd_watchdog_enabled(0, &limit_us) > 0)
         qd_notify("WATCHDOG=1");
     if (daemon->stopping)
@@ -307,6 +316,8 @@ static int start(struct qd_daemon *daemon)
         return -ENOMEM;
     r = start_store(daemon);
     if (r == 0)
+        r = qd_audit_open(daemon);
+    if (r == 0)
         r = qd_reload_first(daemon);
     if (r == 0)
         r = qd_transfer_first(daemon);
@@ -328,6 +339,7 @@ static int finish(struct qd_daemon *daemon, int r)
 {
     if (r == 0 && daemon->virt)
         r = qd_transfer_last(daemon);
+    qd_generation_unref(daemon->previous);
     qd_generation_unref(daemon->generation);
     qd_connections_free(daemon);
     qd_server_free(daemon);
@@ -356,10 +368,35 @@ static int check_store(struct qd_daemon *daemon)
     return r;
 }
 
+static int copy_store(struct qd_daemon *daemon)
+{
+    char *path = store_path(&daemon->config), *message = NULL;
+    int r = path ? qd_store_copy(path, daemon->config.file, &message) : -ENOMEM;
+
+    if (r < 0)
+        fprintf(stderr, "qubesd: the store: %s\n", message ? message : strerror(-r));
+    free(message);
+    free(path);
+    qd_config_free(&daemon->config);
+    return r;
+}
+
+static int check_acl(struct qd_daemon *daemon)
+{
+    char *message = NULL;
+    int r = qd_check_acl(&daemon->config, daemon->config.file, stdout, &message);
+
+    if (r < 0)
+        fprintf(stderr, "qubesd: not checked: %s\n", message ? message : strerror(-r));
+    free(message);
+    qd_config_free(&daemon->config);
+    return r;
+}
+
 /* --import-xml and --export-xml: the store and the scripts, without sockets and libvirt. */
 static int transfer(struct qd_daemon *daemon, enum qd_action action)
 {
-    const char *path = daemon->config.xml_file;
+    const char *path = daemon->config.file;
     int r = uv_loop_init(&daemon->loop);
 
     daemon->model = qd_model_new();
@@ -403,10 +440,14 @@ int main(int argc, char **argv)
     }
     if (action == QD_ACTION_CHECK_STORE)
         return check_store(daemon) < 0 ? 1 : 0;
+    if (action == QD_ACTION_COPY_STORE)
+        return copy_store(daemon) < 0 ? 1 : 0;
     qd_log_open(daemon->config.debug);
     signal(SIGPIPE, SIG_IGN);
     raise_descriptor_limit();
     qd_bind_string_set_budget(qd_budget_charge);
+    if (action == QD_ACTION_CHECK_ACL)
+        return check_acl(daemon) < 0 ? 1 : 0;
     r = qd_run_start_alarm();
     if (r == 0 && action != QD_ACTION_RUN)
         return transfer(daemon, action) < 0 ? 1 : 0;

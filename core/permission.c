@@ -6,8 +6,11 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "permission_private.h"
 #include "qd/bind_core.h"
+#include "qd/narrow.h"
 #include "qd/run.h"
+#include "qd/trace.h"
 
 #define FILTER_LIST "qd.filter_list"
 #define READ_ONLY "qd.read_only"
@@ -211,39 +214,62 @@ static void filter_whole(lua_State *L, int filter, int list)
     lua_settop(L, keep - 1);
 }
 
-static void apply_filters(lua_State *L, int filters, int list)
+/* Filters stand in an array, each followed by its hook (a light userdata), so that it is known who removed
+ * what. These two write and read it. */
+static void add_filter(lua_State *L, int filters, struct qd_hook *hook)
 {
     lua_Integer count = (lua_Integer)lua_rawlen(L, filters);
 
-    for (lua_Integer i = 1; i <= count; i++) {
-        int filter = lua_gettop(L) + 1;
+    lua_rawseti(L, filters, count + 1);
+    lua_pushlightuserdata(L, hook);
+    lua_rawseti(L, filters, count + 2);
+}
 
-        lua_rawgeti(L, filters, i);
-        if (lua_type(L, filter) == LUA_TFUNCTION)
+static int push_filter(lua_State *L, struct qd_question *question, int filters, lua_Integer i)
+{
+    lua_rawgeti(L, filters, i + 1);
+    qd_trace_enter(question, lua_touserdata(L, -1));
+    lua_pop(L, 1);
+    return lua_rawgeti(L, filters, i);
+}
+
+static void apply_filters(lua_State *L, struct qd_question *question, int filters, int list)
+{
+    lua_Integer count = (lua_Integer)lua_rawlen(L, filters);
+    struct qd_trace *trace = question->generation->trace;
+
+    if (trace)
+        qd_trace_items(trace, L, list);
+    for (lua_Integer i = 1; i <= count; i += 2) {
+        int before = lua_gettop(L) + 1, filter = before + 1;
+
+        lua_pushvalue(L, list);
+        if (push_filter(L, question, filters, i) == LUA_TFUNCTION)
             filter_items(L, filter, list);
         else
             filter_whole(L, filter, list);
-        lua_settop(L, filter - 1);
+        qd_trace_filtered(question, lua_rawlen(L, before) - lua_rawlen(L, list));
+        if (trace)
+            qd_trace_kept(trace, L, question->hook, before, list);
+        lua_settop(L, before - 1);
     }
 }
 
 /* ---- a question, as one protected call under one budget ---- */
 
-static void note_place(struct qd_question *question, const struct qd_hook *hook)
+static enum qd_said collect_filters(lua_State *L, const struct qd_question *question, int result, int filters)
 {
-    snprintf(question->place, sizeof(question->place), "%.180s:%d", hook->file, hook->line);
-}
+    enum qd_said said = QD_SAID_FILTER;
 
-static void collect_filters(lua_State *L, const struct qd_question *question, int result, int filters)
-{
     if (lua_isnil(L, result))
-        return;
+        return QD_SAID_NOTHING;
     if (!question->method->filters && (is_filter(L, result) || lua_istable(L, result)))
         luaL_error(L, "%s takes no filter", question->method->name);
     if (is_filter(L, result)) {
+        said = lua_type(L, result) == LUA_TFUNCTION ? QD_SAID_FILTER : QD_SAID_FILTER_LIST;
         lua_pushvalue(L, result);
-        lua_rawseti(L, filters, (lua_Integer)lua_rawlen(L, filters) + 1);
-        return;
+        add_filter(L, filters, question->hook);
+        return said;
     }
     if (!lua_istable(L, result) || lua_rawlen(L, result) == 0)
         luaL_error(L, "a rule returns nothing, a filter or an array of filters, not a %s",
@@ -252,8 +278,30 @@ static void collect_filters(lua_State *L, const struct qd_question *question, in
         lua_rawgeti(L, result, i);
         if (!is_filter(L, -1))
             luaL_error(L, "a rule's array holds filters only, not a %s", luaL_typename(L, -1));
-        lua_rawseti(L, filters, (lua_Integer)lua_rawlen(L, filters) + 1);
+        if (lua_type(L, -1) != LUA_TFUNCTION)
+            said = QD_SAID_FILTER_LIST;
+        add_filter(L, filters, question->hook);
     }
+    return said;
+}
+
+static size_t hook_count(const struct qd_question *question)
+{
+    return question->narrow   ? question->narrow->hook_count
+           : question->shadow ? question->method->shadow_count
+                              : question->method->hook_count;
+}
+
+/* The hook number `i` of the set that is asked; NULL: it has nothing to do with this question. */
+static struct qd_hook *hook_at(const struct qd_question *question, size_t i)
+{
+    const size_t *hooks = question->shadow ? question->method->shadow_hooks : question->method->hooks;
+    struct qd_hook *hook;
+
+    if (question->narrow)
+        return qd_narrow_hook(question->narrow, question->method, i);
+    hook = &question->generation->hooks[hooks[i]];
+    return (question->visibility && hook->list_only) || hook->disabled ? NULL : hook;
 }
 
 /* question, info -> array of filters, or nil */
@@ -262,27 +310,42 @@ static void ask_hooks(lua_State *L, struct qd_question *question, int info)
     int filters = lua_gettop(L) + 1;
 
     lua_newtable(L);
-    for (size_t i = 0; i < question->method->hook_count; i++) {
-        const struct qd_hook *hook = &question->generation->hooks[question->method->hooks[i]];
+    qd_trace_begin(question);
+    for (size_t i = 0; i < hook_count(question); i++) {
+        struct qd_hook *hook = hook_at(question, i);
 
-        if (question->visibility && hook->list_only)
+        if (!hook)
             continue;
-        note_place(question, hook);
+        qd_trace_ask(question, hook);
         lua_rawgeti(L, LUA_REGISTRYINDEX, hook->function);
         qd_push_object(L, question->source);
         lua_pushstring(L, question->method->event);
         push_read_only(L, info);
         lua_call(L, 3, 1);
-        collect_filters(L, question, lua_gettop(L), filters);
+        qd_trace_said(question, collect_filters(L, question, lua_gettop(L), filters));
         lua_settop(L, filters);
     }
+}
+
+void qd_permission_spread(lua_State *L, int list)
+{
+    const struct qd_model *model = qd_generation_of(L)->daemon->model;
+    size_t count = qd_model_qube_count(model);
+
+    if (!lua_islightuserdata(L, list))
+        return;
+    lua_createtable(L, (int)count, 0);
+    for (size_t i = 0; i < count; i++) {
+        qd_push_object(L, qd_model_qubes(model)[i]);
+        lua_rawseti(L, -2, (lua_Integer)i + 1);
+    }
+    lua_replace(L, list);
 }
 
 /* (question, info or nil, list, array or nil): what qd_permission_ask describes. */
 static int ask_body(lua_State *L)
 {
     struct qd_question *question = lua_touserdata(L, 1);
-    struct qd_daemon *daemon = question->generation->daemon;
 
     lua_settop(L, 3);
     lua_newtable(L);
@@ -307,17 +370,8 @@ static int ask_body(lua_State *L)
         lua_pushvalue(L, 3);
         return 1;
     }
-    if (lua_islightuserdata(L, 3)) {
-        size_t count = qd_model_qube_count(daemon->model);
-
-        lua_createtable(L, (int)count, 0);
-        for (size_t i = 0; i < count; i++) {
-            qd_push_object(L, qd_model_qubes(daemon->model)[i]);
-            lua_rawseti(L, -2, (lua_Integer)i + 1);
-        }
-        lua_replace(L, 3);
-    }
-    apply_filters(L, 5, 3);
+    qd_permission_spread(L, 3);
+    apply_filters(L, question, 5, 3);
     lua_pushvalue(L, 3);
     return 1;
 }
@@ -334,6 +388,8 @@ static int run_question(lua_State *L, struct qd_question *question, int argument
 {
     struct qd_generation *generation = question->generation;
     struct qd_budget budget;
+    size_t memory = generation->memory;
+    uint64_t began_ns = uv_hrtime();
     int r;
 
     if (generation->budget) {
@@ -344,30 +400,30 @@ static int run_question(lua_State *L, struct qd_question *question, int argument
         return -EACCES;
     }
     qd_budget_begin(generation, L, &budget, items);
+    if (question->narrow)
+        qd_narrow_begin(question->narrow, &budget);
     r = qd_run_hook(generation, L, arguments, 1);
     qd_budget_end(generation, L);
+    if (question->narrow)
+        qd_narrow_end(question->narrow, generation, &budget, memory, began_ns);
     if (r == 0)
         return 0;
+    if (question->hook)
+        snprintf(question->place, sizeof(question->place), "%.180s:%d", question->hook->file,
+                 question->hook->line);
     question->failed = !budget.denied;
+    question->expected = budget.expected;
+    question->killed = budget.killed != NULL;
     snprintf(question->reason, sizeof(question->reason), "%s", budget.killed ? budget.killed : budget.reason);
     if (budget.killed)
         question->failed = true;
+    qd_trace_ended(question, &budget);
     return r;
 }
 
-int qd_permission_ask(lua_State *L, struct qd_question *question, int info, int list)
+int qd_permission_ask_set(lua_State *L, struct qd_question *question, int info, int list)
 {
-    struct qd_generation *generation = question->generation;
-
-    luaL_checkstack(L, 10, "permission");
-    info = info ? lua_absindex(L, info) : 0;
-    list = list ? lua_absindex(L, list) : 0;
-    if (!question->bypass && generation->lock_reason) {
-        question->failed = true;
-        snprintf(question->reason, sizeof(question->reason), "%s", generation->lock_reason);
-        return -EACCES;
-    }
-    if (question->bypass || question->method->hook_count == 0) {
+    if (hook_count(question) == 0) {
         if (list)
             lua_pushvalue(L, list);
         else
@@ -384,52 +440,87 @@ int qd_permission_ask(lua_State *L, struct qd_question *question, int info, int 
         lua_pushvalue(L, list);
     else
         lua_pushnil(L);
-    return run_question(L, question, 3, count_items(L, list, generation->daemon));
+    return run_question(L, question, 3, count_items(L, list, question->generation->daemon));
+}
+
+int qd_permission_ask(lua_State *L, struct qd_question *question, int info, int list)
+{
+    struct qd_generation *generation = question->generation;
+    int r;
+
+    luaL_checkstack(L, 16, "permission");
+    info = info ? lua_absindex(L, info) : 0;
+    list = list ? lua_absindex(L, list) : 0;
+    if (question->bypass) {
+        if (list)
+            lua_pushvalue(L, list);
+        else
+            lua_pushnil(L);
+        return 0;
+    }
+    if (generation->lock_reason) {
+        question->failed = true;
+        snprintf(question->reason, sizeof(question->reason), "%s", generation->lock_reason);
+        return -EACCES;
+    }
+    r = qd_permission_ask_set(L, question, info, list);
+    return r == 0 && generation->narrow_count > 0 ? qd_narrow_ask(L, question, info, list != 0) : r;
 }
 
 /* ---- events ---- */
 
 struct event_question {
+    struct qd_question question;
     struct qd_object *subject;
     const char *event;
 };
 
+/* The subject as it may be shown, an event of the app by its class's name. */
+static void trace_event(const struct event_question *event, const struct qd_hook *hook)
+{
+    struct qd_trace *trace = event->question.generation->trace;
+
+    if (trace)
+        qd_trace_item(trace, event->subject->name ? event->subject->name->data : "the system", hook);
+}
+
 /* (question, filters, info): whether all filters keep the event. */
 static int event_body(lua_State *L)
 {
-    struct event_question *question = lua_touserdata(L, 1);
+    struct event_question *event = lua_touserdata(L, 1);
 
     lua_settop(L, 3);
-    for (lua_Integer i = 1; i <= (lua_Integer)lua_rawlen(L, 2); i++) {
-        if (lua_rawgeti(L, 2, i) != LUA_TFUNCTION)
+    for (lua_Integer i = 1; i <= (lua_Integer)lua_rawlen(L, 2); i += 2) {
+        bool keep;
+
+        if (push_filter(L, &event->question, 2, i) != LUA_TFUNCTION)
             return luaL_error(L, "events are filtered one by one: a filter of lists is not for them");
-        qd_push_object(L, question->subject);
-        lua_pushstring(L, question->event);
+        qd_push_object(L, event->subject);
+        lua_pushstring(L, event->event);
         if (lua_istable(L, 3))
             push_read_only(L, 3);
         else
             lua_newtable(L);
         lua_call(L, 3, 1);
-        if (!filter_verdict(L)) {
+        keep = filter_verdict(L);
+        qd_trace_filtered(&event->question, keep ? 0 : 1);
+        if (!keep) {
+            trace_event(event, event->question.hook);
             lua_pushboolean(L, 0);
             return 1;
         }
     }
+    trace_event(event, NULL);
     lua_pushboolean(L, 1);
     return 1;
 }
 
-bool qd_permission_filter_event(lua_State *L, struct qd_generation *generation, int filters,
-                                struct qd_object *subject, const char *event, int info)
+bool qd_permission_filter_event_set(lua_State *L, struct qd_question *question, int filters,
+                                    struct qd_object *subject, const char *event, int info)
 {
-    struct event_question parameters = {subject, event};
-    struct qd_question question = {.generation = generation};
+    struct event_question parameters = {*question, subject, event};
     bool keep;
 
-    if (lua_isnil(L, filters))
-        return true;
-    filters = lua_absindex(L, filters);
-    info = info ? lua_absindex(L, info) : 0;
     lua_pushcfunction(L, event_body);
     lua_pushlightuserdata(L, &parameters);
     lua_pushvalue(L, filters);
@@ -437,54 +528,79 @@ bool qd_permission_filter_event(lua_State *L, struct qd_generation *generation, 
         lua_pushvalue(L, info);
     else
         lua_pushnil(L);
-    if (run_question(L, &question, 3, 1) < 0)
+    if (run_question(L, &parameters.question, 3, 1) < 0)
         return false;
     keep = lua_toboolean(L, -1);
     lua_pop(L, 1);
     return keep;
 }
 
+bool qd_permission_filter_event(lua_State *L, struct qd_generation *generation, int filters,
+                                struct qd_object *subject, const char *event, int info)
+{
+    struct qd_question question = {.generation = generation};
+
+    if (lua_isnil(L, filters))
+        return true;
+    filters = lua_absindex(L, filters);
+    info = info ? lua_absindex(L, info) : 0;
+    return qd_permission_filter_event_set(L, &question, filters, subject, event, info) &&
+           (generation->narrow_count == 0 ||
+            qd_narrow_filter_event(L, generation, filters, subject, event, info));
+}
+
 /* ---- visibility ---- */
+
+/* An array of the qubes that the set decides on. */
+static void push_known(lua_State *L, const struct qd_question *question)
+{
+    const struct qd_model *model = question->generation->daemon->model;
+    size_t count = qd_model_qube_count(model);
+    lua_Integer pushed = 0;
+
+    lua_createtable(L, question->narrow ? 0 : (int)count, 0);
+    for (size_t i = 0; i < count; i++) {
+        struct qd_object *qube = qd_model_qubes(model)[i];
+
+        if (question->narrow && !qd_narrow_concerns(question->narrow, model, qube))
+            continue;
+        qd_push_object(L, qube);
+        lua_rawseti(L, -2, ++pushed);
+    }
+}
 
 /* (question, filters, object): whether the filters of admin.vm.List let the qube pass. */
 static int visible_body(lua_State *L)
 {
+    struct qd_question *question = lua_touserdata(L, 1);
     struct qd_object *object = lua_touserdata(L, 3);
-    struct qd_daemon *daemon = qd_generation_of(L)->daemon;
     lua_Integer kept;
+    bool seen = true;
 
     lua_settop(L, 3);
     lua_newtable(L);
     qd_push_object(L, object);
     lua_rawseti(L, 4, 1);
-    for (lua_Integer i = 1; i <= (lua_Integer)lua_rawlen(L, 2); i++) {
-        if (lua_rawgeti(L, 2, i) == LUA_TFUNCTION) {
+    for (lua_Integer i = 1; seen && i <= (lua_Integer)lua_rawlen(L, 2); i += 2) {
+        if (push_filter(L, question, 2, i) == LUA_TFUNCTION) {
             filter_items(L, 5, 4);
+            seen = lua_rawlen(L, 4) == 1;
         } else {
             /* A function of the whole list may compare its items, so it gets all of them. */
-            size_t count = qd_model_qube_count(daemon->model);
-            bool keep = false;
-
-            lua_createtable(L, (int)count, 0);
-            for (size_t k = 0; k < count; k++) {
-                qd_push_object(L, qd_model_qubes(daemon->model)[k]);
-                lua_rawseti(L, 6, (lua_Integer)k + 1);
-            }
+            push_known(L, question);
+            seen = false;
             filter_whole(L, 5, 6);
             kept = (lua_Integer)lua_rawlen(L, 6);
-            for (lua_Integer k = 1; k <= kept && !keep; k++) {
+            for (lua_Integer k = 1; k <= kept && !seen; k++) {
                 lua_rawgeti(L, 6, k);
-                keep = qd_to_object(L, -1) == object;
+                seen = qd_to_object(L, -1) == object;
                 lua_pop(L, 1);
             }
-            if (!keep) {
-                lua_newtable(L);
-                lua_replace(L, 4);
-            }
         }
+        qd_trace_filtered(question, seen ? 0 : 1);
         lua_settop(L, 4);
     }
-    lua_pushboolean(L, lua_rawlen(L, 4) == 1);
+    lua_pushboolean(L, seen);
     return 1;
 }
 
@@ -493,36 +609,48 @@ bool qd_permission_may_hide(const struct qd_generation *generation, bool bypass)
     return !bypass && generation->may_hide;
 }
 
-bool qd_permission_visible(lua_State *L, struct qd_object *source, bool bypass, struct qd_object *object)
+bool qd_permission_visible_set(lua_State *L, struct qd_question *question, struct qd_object *object)
 {
-    struct qd_generation *generation = qd_generation_of(L);
-    struct qd_question question = {
-        .generation = generation, .method = generation->list_method, .source = source, .visibility = true};
+    struct qd_generation *generation = question->generation;
     int top = lua_gettop(L);
     bool visible;
 
-    if (!qd_permission_may_hide(generation, bypass) || object == source || object->qid <= 0)
-        return true;
-    if (!lua_checkstack(L, 12))
-        return false;
-    question.dest = qd_model_qube_by_qid(generation->daemon->model, 0);
     lua_pushcfunction(L, ask_body);
-    lua_pushlightuserdata(L, &question);
-    if (run_question(L, &question, 1, 0) < 0) {
+    lua_pushlightuserdata(L, question);
+    if (run_question(L, question, 1, 0) < 0) {
         /* A rule that denies the list hides nothing; one that fails hides everything. */
+        if (question->failed && generation->trace)
+            qd_trace_hide(generation->trace, object, question);
         lua_settop(L, top);
-        return !question.failed;
+        return !question->failed;
     }
     if (lua_isnil(L, -1)) {
         lua_settop(L, top);
         return true;
     }
     lua_pushcfunction(L, visible_body);
-    lua_pushlightuserdata(L, &question);
+    lua_pushlightuserdata(L, question);
     lua_pushvalue(L, top + 1);
     lua_pushlightuserdata(L, object);
-    visible = run_question(L, &question, 3, qd_model_qube_count(generation->daemon->model)) == 0 &&
+    visible = run_question(L, question, 3, qd_model_qube_count(generation->daemon->model)) == 0 &&
               lua_toboolean(L, -1);
+    if (!visible && generation->trace)
+        qd_trace_hide(generation->trace, object, question);
     lua_settop(L, top);
     return visible;
+}
+
+bool qd_permission_visible(lua_State *L, struct qd_object *source, bool bypass, struct qd_object *object)
+{
+    struct qd_generation *generation = qd_generation_of(L);
+    struct qd_question question = {
+        .generation = generation, .method = generation->list_method, .source = source, .visibility = true};
+
+    if (!qd_permission_may_hide(generation, bypass) || object == source || object->qid <= 0)
+        return true;
+    if (!lua_checkstack(L, 12))
+        return false;
+    question.dest = qd_model_qube_by_qid(generation->daemon->model, 0);
+    return qd_permission_visible_set(L, &question, object) &&
+           (generation->narrow_count == 0 || qd_narrow_visible(L, &question, object));
 }

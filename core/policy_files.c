@@ -78,7 +78,7 @@ static int read_policy(lua_State *L)
         return luaL_error(L, "%s: cannot be read: %s", path, strerror((int)-size));
     if (size > status.st_size)
         return luaL_error(L, "%s: changes while it is read", path);
-    if (qd_load_digest(load, path, text, (size_t)size) < 0)
+    if (qd_load_digest_policy(load, path, text, (size_t)size) < 0)
         return luaL_error(L, "%s: there are too many files", path);
     lua_pushlstring(L, text, (size_t)size);
     return 1;
@@ -165,7 +165,7 @@ static void add_directory(lua_State *L, struct qd_load *load, const char *path, 
         lua_pop(L, 1);
         return;
     }
-    qd_load_digest(load, path, "", 0);
+    qd_load_digest_policy(load, path, "", 0);
     lua_rawseti(L, -2, (lua_Integer)lua_rawlen(L, -2) + 1);
 }
 

@@ -5,17 +5,24 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "qd/bind_core.h"
 #include "qd/call.h"
 #include "qd/generation.h"
+#include "qd/grant.h"
+#include "qd/limit.h"
 #include "qd/log.h"
+#include "qd/narrow.h"
 #include "qd/notify.h"
 #include "qd/run.h"
 
 #define SETTLE_MS 100 /* after the last change of a burst */
 #define SETTLE_MAX_MS 1000
+#define SETTLE_NARROW_MS                                                                                     \
+    1000 /* who writes narrow rules can't make the daemon reload more often than this                        \
+          */
 #define WATCHES_MAX 32
 #define POLICIES_MAX 4
 
@@ -38,7 +45,10 @@ struct qd_reload {
     size_t policy_count;
     uv_fs_event_t watches[WATCHES_MAX];
     size_t watch_count;
-    uv_timer_t settle;
+    uv_fs_event_t narrows[QD_NARROWS_MAX]; /* the directories of the serving generation's narrow sets */
+    size_t narrow_count;                   /* of those that are initialised */
+    uv_timer_t settle, back;
+    struct asker *backers; /* who asked to go back */
     uint64_t first_change_ms;
     uv_work_t work;
     bool loading;
@@ -57,6 +67,7 @@ static struct qd_load_options options_of(const struct qd_daemon *daemon, bool fi
                                     .acl_dir = daemon->config.acl_dir,
                                     .ext_dir = daemon->config.ext_dir,
                                     .policy_dir = daemon->config.policy_dir,
+                                    .coverage_file = daemon->config.acl_coverage,
                                     .acl_may_be_absent = first,
                                     .policy_may_fail = first,
                                     .ext_may_fail = first};
@@ -72,6 +83,15 @@ static int set_app(lua_State *L)
     return 0;
 }
 
+/* From now on calls begin in this generation. The limits' buckets and the grants' clocks go on in it, also
+ * when it has served before and others have served meanwhile. */
+static void enter_service(struct qd_daemon *daemon, struct qd_generation *generation)
+{
+    qd_limit_adopt(generation, daemon->generation);
+    qd_grant_adopt(generation);
+    daemon->generation = generation;
+}
+
 static void adopt(struct qd_daemon *daemon, struct qd_generation *generation)
 {
     generation->daemon = daemon;
@@ -79,9 +99,23 @@ static void adopt(struct qd_daemon *daemon, struct qd_generation *generation)
     if (qd_run_protected(generation->L, 0, 0) != LUA_OK)
         lua_pop(generation->L, 1);
     generation->number = ++daemon->generations_made;
-    daemon->generation = generation;
+    generation->since = (int64_t)time(NULL);
+    enter_service(daemon, generation);
     qd_log(QD_LOG_NOTICE, "generation %u serves: %zu methods, %zu rules, digest %s", generation->number,
            generation->method_count, generation->hook_count, generation->digest);
+}
+
+/* The one that served until now is kept, to go back to: one, not more. One without rules, in which everything
+ * is denied, is nothing to go back to. */
+static void keep(struct qd_daemon *daemon, struct qd_generation *old)
+{
+    struct qd_generation *older = daemon->previous;
+
+    daemon->previous = old->lock_reason ? NULL : old;
+    if (old->lock_reason)
+        qd_generation_unref(old);
+    if (older)
+        qd_generation_unref(older);
 }
 
 int qd_reload_first(struct qd_daemon *daemon)
@@ -119,6 +153,7 @@ static void load(uv_work_t *work)
 }
 
 static void begin(struct qd_reload *reload);
+static void watch_narrows(struct qd_reload *reload, bool anew);
 static void watch_policies(struct qd_reload *reload);
 
 static void tell(struct asker *askers, const char *error)
@@ -157,8 +192,9 @@ static void loaded(uv_work_t *work, int status)
 
         adopt(daemon, reload->generation);
         qd_notify("READY=1\nSTATUS=Generation %u", daemon->generation->number);
+        watch_narrows(reload, false);
         qd_subscribers_ask_again(daemon);
-        qd_generation_unref(old);
+        keep(daemon, old);
         tell(served, NULL);
     }
     free(reload->message);
@@ -175,6 +211,7 @@ static void begin(struct qd_reload *reload)
     reload->loading = true;
     reload->work.data = reload;
     watch_policies(reload); /* before the files are read, so that no change is missed */
+    watch_narrows(reload, true);
     qd_notify("RELOADING=1\nMONOTONIC_USEC=%llu", (unsigned long long)(uv_hrtime() / 1000));
     if (uv_queue_work(&reload->daemon->loop, &reload->work, load, loaded) < 0) {
         reload->loading = false;
@@ -197,6 +234,44 @@ int qd_reload_request(struct qd_daemon *daemon, const char *why,
     if (!reload->loading)
         begin(reload);
     return 0;
+}
+
+static void go_back(uv_timer_t *timer)
+{
+    struct qd_reload *reload = timer->data;
+    struct qd_daemon *daemon = reload->daemon;
+    struct qd_generation *old = daemon->generation;
+    struct asker *backers = reload->backers;
+
+    reload->backers = NULL;
+    if (!daemon->previous) {
+        tell(backers, "there is no generation before this one");
+        return;
+    }
+    enter_service(daemon, daemon->previous);
+    daemon->previous = old;
+    qd_log(QD_LOG_NOTICE,
+           "back to generation %u from %u, until files change or a reload is asked for: digest %s",
+           daemon->generation->number, old->number, daemon->generation->digest);
+    qd_notify("READY=1\nSTATUS=Generation %u", daemon->generation->number);
+    qd_subscribers_ask_again(daemon);
+    tell(backers, NULL);
+}
+
+int qd_reload_rollback(struct qd_daemon *daemon, void (*done)(void *context, const char *error),
+                       void *context)
+{
+    struct qd_reload *reload = daemon->reload;
+    struct asker *asker;
+
+    if (reload->backers)
+        return -EALREADY; /* two at once would cancel each other */
+    asker = calloc(1, sizeof(*asker));
+    if (!asker)
+        return -ENOMEM;
+    *asker = (struct asker){.done = done, .context = context};
+    reload->backers = asker;
+    return uv_timer_start(&reload->back, go_back, 0, 0);
 }
 
 static void settled(uv_timer_t *timer)
@@ -264,6 +339,54 @@ static void watch_policies(struct qd_reload *reload)
         uv_fs_event_start(&policy->directory, policy_changed, policy->path, 0);
         snprintf(path, sizeof(path), "%s/include", policy->path);
         uv_fs_event_start(&policy->includes, policy_changed, path, 0);
+    }
+}
+
+static void narrow_changed(uv_fs_event_t *watch, const char *file, int events, int status)
+{
+    struct qd_reload *reload = watch->data;
+
+    (void)file;
+    (void)events;
+    if (status >= 0 && !uv_is_active((uv_handle_t *)&reload->settle))
+        uv_timer_start(&reload->settle, settled, SETTLE_NARROW_MS, 0);
+}
+
+static bool is_watched(uv_fs_event_t *watch, const char *path)
+{
+    char watched[4096];
+    size_t size = sizeof(watched);
+
+    return uv_fs_event_getpath(watch, watched, &size) == 0 && strcmp(watched, path) == 0;
+}
+
+static void init_narrow_watch(struct qd_reload *reload)
+{
+    uv_fs_event_t *watch = &reload->narrows[reload->narrow_count++];
+
+    uv_fs_event_init(&reload->daemon->loop, watch); /* can't fail: it only fills the handle */
+    watch->data = reload;
+    reload->handles++;
+}
+
+/* Watches the directories of the generation that serves now. Before a load, anew: one may have been replaced
+ * by another of its name. After it, those that are new; they may have changed since they were read, so they
+ * are read again. */
+static void watch_narrows(struct qd_reload *reload, bool anew)
+{
+    const struct qd_generation *generation = reload->daemon->generation;
+
+    while (reload->narrow_count < generation->narrow_count)
+        init_narrow_watch(reload);
+    for (size_t i = 0; i < reload->narrow_count; i++) {
+        uv_fs_event_t *watch = &reload->narrows[i];
+        const char *path = i < generation->narrow_count ? generation->narrows[i].directory : NULL;
+
+        if (path && !anew && is_watched(watch, path))
+            continue;
+        uv_fs_event_stop(watch);
+        if (path && uv_fs_event_start(watch, narrow_changed, path, 0) == 0 && !anew)
+            narrow_changed(watch, NULL, 0, 0);
     }
 }
 
@@ -339,18 +462,17 @@ int qd_reload_watch(struct qd_daemon *daemon)
     if (!reload)
         return -ENOMEM;
     reload->daemon = daemon;
-    if (uv_timer_init(&daemon->loop, &reload->settle) < 0) {
-        free(reload);
-        return -ENOMEM;
-    }
-    reload->settle.data = reload;
-    reload->handles = 1;
+    uv_timer_init(&daemon->loop, &reload->settle); /* can't fail: they only fill the handles */
+    uv_timer_init(&daemon->loop, &reload->back);
+    reload->settle.data = reload->back.data = reload;
+    reload->handles = 2;
     daemon->reload = reload;
     watch_tree(reload, daemon->config.scripts_dir, 4);
     watch(reload, daemon->config.acl_dir);
     if (access(daemon->config.ext_dir, F_OK) == 0) /* most sites have none */
         watch(reload, daemon->config.ext_dir);
     add_policies(reload, daemon->config.policy_dir);
+    watch_narrows(reload, true);
     return 0;
 }
 
@@ -369,13 +491,17 @@ void qd_reload_close(struct qd_daemon *daemon)
     if (!reload)
         return;
     tell(reload->asked, "the daemon stops");
-    reload->asked = NULL;
+    tell(reload->backers, "the daemon stops");
+    reload->asked = reload->backers = NULL;
     for (size_t i = 0; i < reload->watch_count; i++)
         uv_close((uv_handle_t *)&reload->watches[i], handle_closed);
+    for (size_t i = 0; i < reload->narrow_count; i++)
+        uv_close((uv_handle_t *)&reload->narrows[i], handle_closed);
     for (size_t i = 0; i < reload->policy_count; i++) {
         uv_close((uv_handle_t *)&reload->policies[i].parent, handle_closed);
         uv_close((uv_handle_t *)&reload->policies[i].directory, handle_closed);
         uv_close((uv_handle_t *)&reload->policies[i].includes, handle_closed);
     }
     uv_close((uv_handle_t *)&reload->settle, handle_closed);
+    uv_close((uv_handle_t *)&reload->back, handle_closed);
 }

@@ -10,6 +10,7 @@
 #include <unistd.h>
 
 #include "qd/call.h"
+#include "qd/coverage.h"
 
 #define HOOK_STEP                                                                                            \
     100 /* instructions between two looks at the budget; one may be a C function that takes milliseconds */
@@ -45,7 +46,6 @@ static void watch(lua_State *L, lua_Debug *activation)
     struct qd_generation *generation = qd_generation_of(L);
     struct qd_budget *budget = generation->budget;
 
-    (void)activation;
     if (!budget) {
         if (generation->script_deadline_ns && uv_hrtime() > generation->script_deadline_ns)
             luaL_error(L, "the script ran too long without waiting");
@@ -53,6 +53,12 @@ static void watch(lua_State *L, lua_Debug *activation)
     }
     if (budget->killed)
         kill_hook(L, budget, budget->killed);
+    if (activation->event == LUA_HOOKLINE) {
+        qd_coverage_note(generation->coverage, L, activation);
+        return;
+    }
+    if (budget->counts_each && ++budget->counted % HOOK_STEP != 0)
+        return;
     budget->instructions -= HOOK_STEP;
     if (budget->instructions < 0)
         kill_hook(L, budget, "too many instructions");
@@ -177,9 +183,16 @@ void qd_budget_begin(struct qd_generation *generation, lua_State *L, struct qd_b
         .instructions = QD_HOOK_INSTRUCTIONS + (int64_t)items * QD_HOOK_ITEM_INSTRUCTIONS,
         .deadline_ns = uv_hrtime() + QD_HOOK_MILLISECONDS * UINT64_C(1000000),
         .memory = generation->memory + QD_HOOK_MEMORY,
+        .counts_each = generation->trace != NULL,
     };
     generation->budget = budget;
-    lua_sethook(L, watch, LUA_MASKCOUNT, HOOK_STEP);
+    lua_sethook(L, watch, generation->coverage ? LUA_MASKCOUNT | LUA_MASKLINE : LUA_MASKCOUNT,
+                budget->counts_each ? 1 : HOOK_STEP);
+}
+
+int64_t qd_budget_left(const struct qd_budget *budget)
+{
+    return budget->instructions - (int64_t)(budget->counted % HOOK_STEP);
 }
 
 void qd_budget_end(struct qd_generation *generation, lua_State *L)

@@ -8,6 +8,7 @@
  *   store_batch.c  the transactions of a batch, applied and committed as one
  *   store_open.c   paths, the lock, the file's mode, the schema and its migrations
  *   store_check.c  qubesd --check-store
+ *   store_copy.c   qubesd --copy-store
  *
  * Functions that take a connection are for one thread at a time. `ret_message` as in qd/store.h; NULL when
  * there is no memory for it.

@@ -13,16 +13,16 @@
 
 /* The global tables `core` and `none` of scripts; calls the …_open functions below. May raise. */
 void qd_bind_core_open(lua_State *L);
-void qd_bind_model_open(lua_State *L);            /* bind_model.c: into the table on the top */
-void qd_bind_wait_open(lua_State *L);             /* bind_wait.c */
-void qd_bind_object_open(lua_State *L);           /* bind_object.c */
-void qd_bind_xml_open(lua_State *L);              /* bind_xml.c */
-void qd_bind_run_open(lua_State *L);              /* bind_run.c */
-void qd_bind_file_open(lua_State *L);             /* bind_file.c */
-void qd_programs_close(struct qd_daemon *daemon); /* kills all programs; after the calls were abandoned */
-void qd_bind_qubesdb_open(lua_State *L);          /* bind_qubesdb.c */
-void qd_bind_untrusted_open(lua_State *L);        /* bind_untrusted.c */
-void qd_bind_call_open(lua_State *L);             /* bind_call.c: metatables */
+void qd_bind_model_open(lua_State *L);      /* bind_model.c: into the table on the top */
+void qd_bind_wait_open(lua_State *L);       /* bind_wait.c */
+void qd_bind_object_open(lua_State *L);     /* bind_object.c */
+void qd_bind_xml_open(lua_State *L);        /* bind_xml.c */
+void qd_bind_run_open(lua_State *L);        /* bind_run.c */
+void qd_bind_file_open(lua_State *L);       /* bind_file.c */
+void qd_bind_qubesdb_open(lua_State *L);    /* bind_qubesdb.c */
+void qd_bind_generation_open(lua_State *L); /* bind_generation.c */
+void qd_bind_untrusted_open(lua_State *L);  /* bind_untrusted.c */
+void qd_bind_call_open(lua_State *L);       /* bind_call.c: metatables */
 
 /* The daemon, or a Lua error while the generation loads. */
 struct qd_daemon *qd_check_daemon(lua_State *L);

@@ -16,6 +16,24 @@ struct qd_connection;
 void qd_dispatch(struct qd_connection *connection, char *request, size_t size);
 /* Asks again, in the serving generation, for a stream that began in an older one (law 8). */
 void qd_dispatch_again(struct qd_subscriber *subscriber);
+/* An exception that the core gives by itself. */
+struct qd_refusal {
+    const char *class_name;
+    char message[256];
+};
+/* Who wants to know: a client, the console, which is outside rules and limits (law 5), or an explanation,
+ * which uses nothing up. */
+enum qd_asked { QD_ASKED_BY_CLIENT, QD_ASKED_BY_CONSOLE, QD_ASKED_DRY };
+/* What a request names. Borrowed: good until the loop goes on. */
+struct qd_ends {
+    const struct qd_method *method;
+    struct qd_object *source, *dest;
+};
+/* Looks up what the request names, and checks what the method's declaration demands, in the serving
+ * generation. False: `ret_refusal` is the answer. */
+bool qd_dispatch_check(struct qd_daemon *daemon, enum qd_socket socket, enum qd_asked asked,
+                       const struct qd_request *request, struct qd_ends *ret_ends,
+                       struct qd_refusal *ret_refusal);
 /* Answers with an exception. `traceback` may be NULL; it is shown only with --debug. */
 void qd_answer_exception(struct qd_daemon *daemon, struct qd_connection *connection, const char *class_name,
                          const char *traceback, const char *message);

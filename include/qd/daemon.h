@@ -56,8 +56,11 @@ struct qd_config {
     char *qubesdb_dir; /* where the sockets of QubesDB's daemons are */
     char *kernels_dir;
     char *libvirt_uri;
-    char *group;    /* of the sockets; empty: the process's own */
-    char *xml_file; /* of --import-xml and --export-xml */
+    char *audit_file;   /* empty: none */
+    char *audit_dom0;   /* yes or no */
+    char *acl_coverage; /* where the lines of rules that have run are written; NULL: nowhere */
+    char *group;        /* of the sockets; empty: the process's own */
+    char *file;         /* of --import-xml, --export-xml, --copy-store, --check-acl */
     bool debug;
 };
 
@@ -73,17 +76,34 @@ struct qd_method {
     enum qd_need arg, payload;
     enum qd_dest dest;
     bool cancellable;
-    int handler;   /* reference in the registry */
-    size_t *hooks; /* indexes into the generation's */
+    bool read_only; /* declared to read, and nothing else */
+    size_t number;  /* its place among the generation's */
+    int handler;    /* reference in the registry */
+    size_t *hooks;  /* indexes into the generation's */
     size_t hook_count;
+    size_t *shadow_hooks; /* likewise, of shadow rules */
+    size_t shadow_count;
+};
+
+/* What became of a hook's questions since its generation was loaded. Explanations (explain.h) don't count. */
+struct qd_hook_counters {
+    uint64_t calls, denials, failures;
+    uint64_t filtered; /* items and events that its filters removed */
+    uint64_t ns;       /* spent in it and in its filters */
+    uint64_t asked_ns; /* when it was asked last, uv_hrtime's clock; 0: never */
 };
 
 /* A hook on permission events. */
 struct qd_hook {
+    struct qd_hook_counters counters;
     char *pattern;
     char *file;
     int line;
-    int function;   /* reference in the registry */
+    int function; /* reference in the registry */
+    bool shadow;  /* of acl.d/shadow: judged beside the others, changes nothing */
+    uint64_t shadow_logged_ns;
+    bool disabled;  /* a shadow rule that used up its budget: not asked any more */
+    bool matched;   /* some method has its event */
     bool list_only; /* its filters decide what lists show, not what a source may know of */
 };
 
@@ -95,10 +115,12 @@ struct qd_budget {
     uint64_t deadline_ns; /* uv_hrtime's clock */
     size_t memory;        /* the generation's use may not pass this */
     unsigned failed_allocations;
-    const char *killed; /* why; a pcall can't unset it */
-    bool denied;
+    const char *killed;    /* why; a pcall can't unset it */
+    bool denied, expected; /* by deny(), which may say that it is nothing special */
     char reason[256];
-    char place[160]; /* file:line of the hook that decided */
+    char place[160];  /* file:line of the hook that decided */
+    bool counts_each; /* for a trace: every single instruction is counted, though judged as ever */
+    uint64_t counted;
 };
 
 struct qd_generation {
@@ -106,12 +128,17 @@ struct qd_generation {
     struct qd_daemon *daemon; /* NULL while it loads */
     unsigned refs;
     unsigned number;
+    int64_t since; /* when it served first, in seconds since 1970 */
     char digest[65];
+    char code_digest[65];         /* without the qrexec policy */
+    struct qd_coverage *coverage; /* NULL: not wanted */
     size_t memory;
     struct qd_budget *budget;
+    struct qd_trace *trace; /* what questions are written down in while a call is explained, else NULL */
     uint64_t script_deadline_ns;
     unsigned guarded; /* hooks of sites that run, one inside the other */
     bool loading;
+    bool loading_shadow;
     bool unhurried;             /* nobody is served yet, so scripts may take their time */
     char *lock_reason;          /* the rules did not load at start: everything that asks is denied */
     struct qd_method **methods; /* sorted by name */
@@ -120,6 +147,14 @@ struct qd_generation {
     bool may_hide;                 /* there is a hook that could hide something */
     struct qd_hook *hooks;
     size_t hook_count;
+    struct qd_limit *limits; /* limit.c */
+    size_t limit_count;
+    struct qd_grant *grants; /* grant.c */
+    size_t grant_count;
+    struct qd_narrow *narrows; /* narrow.c */
+    size_t narrow_count;
+    struct qd_narrow *narrowing;                        /* whose files load now */
+    size_t memory_loaded;                               /* `memory` when it had loaded */
     int object_metatable, proxies, core_hooks, threads; /* references in the registry */
     const void *object_type, *call_type; /* the metatables, to tell such values apart by one comparison */
     size_t thread_count;
@@ -174,6 +209,7 @@ struct qd_call {
     size_t answer_size;
     int *spawned; /* references: arrays of a function and its arguments */
     size_t spawned_count;
+    struct qd_dry *dry;   /* it is only explained (explain.h), else NULL */
     struct qd_told *told; /* who waits for the end of a task, see qd_task_run */
     uint64_t started_ns;
     uint64_t serial; /* from 1; no two calls of a daemon have the same */
@@ -192,7 +228,7 @@ struct qd_subscriber {
 };
 
 struct qd_status {
-    uint64_t calls, denied, failed;
+    uint64_t calls, denied, denied_expected, shadow_differences, limited, failed;
     unsigned connections;
 };
 
@@ -203,6 +239,7 @@ struct qd_daemon {
     struct qd_store *store;
     struct qd_virt *virt;
     struct qd_generation *generation; /* the one that serves */
+    struct qd_generation *previous;   /* the one before, to go back to; NULL: there is none */
     struct qd_call *running;          /* whose coroutine runs now */
     struct qd_call *calls;
     struct qd_connection *connections, *spare_connections;
@@ -214,6 +251,7 @@ struct qd_daemon {
     struct qd_lock *locks;
     struct qd_listener *listeners;
     struct qd_reload *reload;
+    struct qd_audit *audit;      /* NULL: there is none */
     struct qd_program *programs; /* bind_run.c */
     unsigned program_count;
     struct qd_qubesdb *qubesdb;

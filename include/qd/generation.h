@@ -10,10 +10,16 @@
 struct qd_load_options {
     const char *scripts_dir;
     const char *acl_dir;
-    const char *ext_dir;    /* NULL: no extensions of the site */
-    const char *policy_dir; /* directories, with ':' between them; NULL: there is no qrexec policy */
-    bool acl_may_be_absent; /* at start only */
-    bool ext_may_fail;      /* likewise: one that does not load is left out, and the log has why */
+    const char *ext_dir;       /* NULL: no extensions of the site */
+    const char *policy_dir;    /* directories, with ':' between them; NULL: there is no qrexec policy */
+    const char *coverage_file; /* NULL: not wanted; outlives the generation */
+    bool acl_may_be_absent;    /* at start only */
+    bool ext_may_fail;         /* likewise: one that does not load is left out, and the log has why */
+    /* Set: a mistake in a rule file does not end the load, but is told, and so is what else an admin should
+     * know of (not an error). The message begins with file and line where it has them. On the load's thread.
+     */
+    void (*report)(void *context, bool error, const char *message);
+    void *report_context;
     bool policy_may_fail; /* likewise: with a broken policy nothing is listed to qubes, and the log has why */
 };
 
@@ -35,6 +41,9 @@ void qd_generation_unref(struct qd_generation *generation);
 const struct qd_method *qd_generation_method(const struct qd_generation *generation, enum qd_socket socket,
                                              const char *name, size_t size);
 
+/* The socket on which a method of this name is served besides the console's. */
+enum qd_socket qd_method_socket(const char *name, size_t size);
+
 /* Parts of loading, each in its own file. */
 /* bind_method.c: the global `method`, and after loading the methods sorted and their hooks resolved. */
 void qd_bind_method_open(lua_State *L);
@@ -43,6 +52,9 @@ void qd_method_free(struct qd_method *method);
 /* bind_rules.c: an environment for one rule file, pushed; `core.on_permission` for scripts. */
 void qd_bind_rules_push_environment(lua_State *L);
 int qd_bind_rules_on_permission(lua_State *L);
+/* Adds the function on the stack's top, which is taken, as a hook of the rule file that runs now. May raise.
+ */
+void qd_bind_rules_add_hook(lua_State *L, const char *pattern, bool list_only);
 int qd_bind_rules_deny(lua_State *L);
 void qd_hook_free(struct qd_hook *hook);
 /* policy_files.c: core.policy(), the files of the qrexec policy for scripts that load. */
@@ -55,7 +67,15 @@ int qd_bind_policy(lua_State *L);
 struct qd_load;
 /* -E2BIG: too many files. */
 int qd_load_digest(struct qd_load *load, const char *shown, const char *text, size_t size);
+/* The same for a file of the qrexec policy. */
+int qd_load_digest_policy(struct qd_load *load, const char *shown, const char *text, size_t size);
 const struct qd_load_options *qd_load_options_of(const struct qd_load *load);
+/* Compiles and runs the text as a rule file of the narrow set that loads; within the budget of a hook, but
+ * not longer than until `until_ns` (uv_hrtime's clock). */
+int qd_load_narrow_rule(struct qd_load *load, const char *shown, const char *text, size_t size,
+                        uint64_t until_ns);
+/* What the last error said (malloc); NULL: there was no memory for it. */
+char *qd_load_take_message(struct qd_load *load);
 
 /* Whether a pattern of event names, `*` and `?`, matches. Linear in the name for each `*`. */
 bool qd_event_matches(const char *pattern, const char *name);

@@ -7,6 +7,8 @@
 #ifndef QD_LOG_H
 #define QD_LOG_H
 
+#include <stdbool.h>
+
 enum qd_log_level {
     QD_LOG_ERROR = 3,
     QD_LOG_WARNING = 4,
@@ -18,6 +20,9 @@ enum qd_log_level {
 /* Chooses the journal when stderr is its stream (JOURNAL_STREAM); `debug` lets QD_LOG_DEBUG through. Before
  * any thread is started. */
 void qd_log_open(int debug);
+
+/* Whether the log is the journal's. */
+bool qd_log_is_journal(void);
 
 void qd_log(enum qd_log_level level, const char *format, ...) __attribute__((format(printf, 2, 3)));
 

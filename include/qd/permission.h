@@ -15,11 +15,20 @@ struct qd_question {
     struct qd_object *dest;
     struct qd_slice arg;
     bool bypass;
-    bool visibility; /* what the source may know of: hooks for lists only are not asked */
+    bool shadow;              /* the shadow rules are asked instead of the others */
+    bool visibility;          /* what the source may know of: hooks for lists only are not asked */
+    struct qd_narrow *narrow; /* the set that is asked; NULL: the main rules */
     /* The answer, when it was no: */
-    bool failed; /* a rule went wrong, so it is a no (law 4); otherwise a rule said deny */
+    bool failed;   /* a rule went wrong, so it is a no (law 4); otherwise a rule said deny */
+    bool withheld; /* the caller is not told the reason */
+    bool expected; /* a denial that the rule said is nothing special */
     char reason[256];
     char place[192]; /* file:line of the rule */
+    bool killed;     /* a budget was used up */
+    /* While it is asked: */
+    struct qd_hook *hook; /* which is running, or whose filter */
+    uint64_t clock_ns;    /* when that began */
+    int64_t left;         /* instructions, then; only in a trace */
 };
 
 /* Asks all hooks. `info` is the index of a table with further fields, or 0; `list` the index of an array (or

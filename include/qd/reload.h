@@ -18,6 +18,10 @@ int qd_reload_watch(struct qd_daemon *daemon);
  * generation serves. */
 int qd_reload_request(struct qd_daemon *daemon, const char *why,
                       void (*done)(void *context, const char *error), void *context);
+/* Goes back to the generation before the one that serves, which stays as the one before: a second time leads
+ * forward again. Not at once, but from the loop; `done` as above. A later reload goes on from the files. */
+int qd_reload_rollback(struct qd_daemon *daemon, void (*done)(void *context, const char *error),
+                       void *context);
 /* Closes the handles; a load that is under way is dropped when it ends. */
 void qd_reload_close(struct qd_daemon *daemon);
 

@@ -19,6 +19,8 @@ int qd_run_resume(struct qd_generation *generation, lua_State *thread, int argum
 /* Opens a budget for one question to the rules; `items` may be judged by filters. The budget is the caller's,
  * on its stack. */
 void qd_budget_begin(struct qd_generation *generation, lua_State *L, struct qd_budget *budget, size_t items);
+/* Instructions that may still be used, exact while a call is explained, else in steps. */
+int64_t qd_budget_left(const struct qd_budget *budget);
 /* Closes it. */
 void qd_budget_end(struct qd_generation *generation, lua_State *L);
 /* Calls a hook, protected, within the open budget. 0; -EACCES when anything went wrong: the budget's

@@ -121,6 +121,10 @@ void qd_store_close(struct qd_store *store);
  * sees the state after some commit. */
 int qd_store_check(const char *path, FILE *out);
 
+/* qubesd --copy-store: writes the store at `path` as it is at one moment to the new file `target`, which only
+ * its owner may read. Also beside a running daemon. -EEXIST: there is such a file. */
+int qd_store_copy(const char *path, const char *target, char **ret_message);
+
 /* Transactions are built with these. All copy their strings. 0 or -ENOMEM (then the transaction is as
  * before). `type`: see above. Within a transaction the order counts: a qube is added before its attributes
  * are set. */

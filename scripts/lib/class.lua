@@ -227,6 +227,16 @@ function classes.find(name)
   return class and class.declared and class or nil
 end
 
+-- Names of the declared classes, sorted.
+function classes.names()
+  local names = {}
+  for name, class in pairs(by_name) do
+    if class.declared then names[#names + 1] = name end
+  end
+  table.sort(names)
+  return names
+end
+
 -- Names of the classes that a caller may create qubes of, sorted.
 function classes.creatable()
   local names = {}

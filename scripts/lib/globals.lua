@@ -10,6 +10,8 @@ on_app = classes.on_app
 raise = exceptions.raise
 
 import('object')
+import('api_names')
+import('rule_findings')
 import('site')
 
 return true

@@ -115,6 +115,20 @@ end
 
 object.index, object.newindex = index, newindex
 
+-- Calls visit(name, kind) for each field that a qube of some declared class has; kind: 'qube', 'label', 'plain', 'view' or 'method'.
+function object.each_field(visit)
+  for name in pairs(qube_views) do visit(name, 'view') end
+  for name in pairs(qube_fields) do visit(name, 'plain') end
+  for name in pairs(common) do visit(name, 'method') end
+  for _, class_name in ipairs(classes.names()) do
+    local r = resolved[class_name]
+    if r.ancestors.BaseVM then
+      for name, def in pairs(r.properties) do visit(name, def.type == 'vm' and 'qube' or def.type == 'label' and 'label' or 'plain') end
+      for name in pairs(r.methods) do visit(name, 'method') end
+    end
+  end
+end
+
 core.set_object_metatable(index, newindex, to_string)
 
 return object

@@ -172,3 +172,50 @@ describe('rules of several files', function()
     d:remove_rule('50-silent.lua')
   end)
 end)
+
+-- A rule that is never asked permits what it was written to refuse.
+describe('a rule on a method that there is none of', function()
+  local d
+
+  setup(function() d = daemon.start {} end)
+  teardown(function() d:stop() end)
+
+  local function refused(pattern)
+    d:write_rule('10-a.lua', ("\non('%s', function() deny() end)"):format(pattern))
+    local answer = d:reload()
+    assert.equal('QubesException', answer.class, pattern)
+    return answer.message
+  end
+
+  it('does not load, and the nearest name is offered', function()
+    for name, meant in pairs {
+      ['admin.vm.Strat'] = 'admin.vm.Start', ['admin.vm.Lis'] = 'admin.vm.List', ['admin.vm.list'] = 'admin.vm.List',
+      ['mgmt.vm.propertySet'] = 'admin.vm.property.Set', ['vm.List'] = 'admin.vm.List', ['qubes.NotifyTool'] = 'qubes.NotifyTools',
+    } do
+      local message = refused('admin-permission:' .. name)
+      assert.truthy(message:find('acl.d/10-a.lua:2: there is no method', 1, true), message)
+      assert.truthy(message:find(('did you mean %s?'):format(meant), 1, true), message)
+    end
+  end)
+
+  it('does not load, with wildcards', function()
+    for _, pattern in ipairs { 'admin-permission:admin.vm.List?', 'admin-permission:*.vm.Strat', 'mgmt-permission:admin.wm.*', '*zz' } do
+      local message = refused(pattern)
+      assert.truthy(message:find('acl.d/10-a.lua:2: there is no method that', 1, true), message)
+    end
+  end)
+
+  it('loads where the Admin API has it and the daemon does not yet', function()
+    for _, name in ipairs { 'admin.vm.volume.Import', 'mgmt.pool.Add', 'admin.vm.device.usb.*', 'admin.backup.?xecute' } do
+      d:set_rule('10-a.lua', ("on('admin-permission:%s', function() deny() end)"):format(name))
+      assert.truthy(d.log:find('waits for it', 1, true))
+    end
+  end)
+
+  it('leaves the daemon locked when it is there at the start', function()
+    d:stop()
+    d = daemon.start { acl = { ['10-a.lua'] = "on('admin-permission:admin.vm.Strat', function() deny() end)" } }
+    assert.equal('PermissionDenied', d:call('dom0', 'admin.vm.List').class)
+    assert.truthy(d.log:find('there is no method admin.vm.Strat', 1, true))
+  end)
+end)

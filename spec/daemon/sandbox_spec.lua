@@ -27,6 +27,8 @@ for name in ([=[coroutine setmetatable getmetatable rawset rawget rawequal rawle
   collectgarbage _G core app method class on_app raise import print warn core_hooks]=]):gmatch('[%w_]+') do
   writes['no_' .. name] = function() if _ENV[name] == nil then error('not there') end end
 end
+function writes.no_random() return math.random() end
+function writes.no_randomseed() return math.randomseed(1) end
 function writes.no_table_move() return table.move({ 1 }, 1, 1, 2) end
 function writes.no_string_dump() return ('').dump(function() end) end
 function writes.yields() return coroutine.yield() end

@@ -34,23 +34,19 @@ describe('a rule and a call', function()
     end)
   end
 
-  for _, pattern in ipairs { 'admin-permission:admin.vm.Lis', 'admin-permission:admin.vm.List?', 'mgmt-permission:vm.List', 'admin-permission:admin.vm.list',
-    'admin-permission:admin.vm.Start' } do
-    it('do not meet: ' .. pattern, function()
-      rule(pattern)
-      for _, method in ipairs(both) do assert.equal('ok', d:call('guest', method, 'dom0').kind) end
-    end)
-  end
+  it('do not meet: another method', function()
+    rule('admin-permission:admin.vm.Start')
+    for _, method in ipairs(both) do assert.equal('ok', d:call('guest', method, 'dom0').kind) end
+  end)
 
   it('of a name that is no method of admin. stay apart', function()
-    rule('admin-permission:mgmt.example.Echo')
-    assert.equal('ok', d:call('guest', 'example.Echo', 'dom0', '', 'Hello, you').kind)
+    assert.has_error(function() rule('admin-permission:mgmt.example.Echo') end)
     rule('mgmt-permission:example.Echo')
     assert.equal('PermissionDenied', d:call('guest', 'example.Echo', 'dom0', '', 'Hello, you').class)
   end)
 
   it('do the same to the model', function()
-    rule('admin-permission:admin.nothing')
+    rule('admin-permission:admin.vm.Start')
     assert.equal('ok', d:call('dom0', 'mgmt.vm.feature.Set', 'target', 'old-name', '1').kind)
     assert.equal('1', d:ok('admin.vm.feature.Get', 'target', 'old-name'))
     assert.equal('1', d:ok('mgmt.vm.feature.Get', 'target', 'old-name'))

@@ -71,9 +71,9 @@ local function wait_for(condition, seconds)
 end
 tool.wait_for = wait_for
 
--- One call of the daemon whose sockets are in `directory`. Answers the body, or nil, the exception's class and its message; a class
--- of nil means that the connection was closed without an answer. `socket` is the console's when it is not given.
-function tool.call(directory, request)
+-- Sends a request to the daemon whose sockets are in `directory` (to the console's, when `request.socket` is not given) and returns all bytes that come
+-- back, or those that are `enough` (a function of them; without it only the end is).
+function tool.exchange(directory, request, enough)
   local pipe, parts, ended, problem = uv.new_pipe(), {}, false, nil
   local path = directory .. '/' .. (request.socket or CONSOLE)
   pipe:connect(path, function(failure)
@@ -82,7 +82,8 @@ function tool.call(directory, request)
       return
     end
     pipe:read_start(function(_, data)
-      if data then parts[#parts + 1] = data else ended = true end
+      parts[#parts + 1] = data
+      ended = not data or enough and enough(table.concat(parts))
     end)
     pipe:write(('%s+%s %s name %s\0%s'):format(request.method, request.arg or '', request.src or 'dom0', request.dest or 'dom0',
       request.payload or ''))
@@ -92,10 +93,18 @@ function tool.call(directory, request)
   pipe:close()
   if problem then tool.fail(tool.FAILED, '%s: %s (does qubesd run, and are you root?)', path, problem) end
   if not finished then tool.fail(tool.FAILED, '%s: no answer within %d seconds', path, request.seconds or CALL_SECONDS) end
-  local answer = table.concat(parts)
+  return table.concat(parts)
+end
+
+-- What an answer says: the body, or nil, the exception's class and its message; a class of nil means that the connection was closed without an answer.
+function tool.parse(answer)
   if answer:sub(1, 2) == '0\0' then return answer:sub(3) end
-  local class, message = answer:match('^2%z([^%z]*)%z[^%z]*%z([^%z]*)%z')
-  return nil, class, message
+  return nil, answer:match('^2%z([^%z]*)%z[^%z]*%z([^%z]*)%z')
+end
+
+-- One call: what tool.parse gives.
+function tool.call(directory, request)
+  return tool.parse(tool.exchange(directory, request))
 end
 
 -- The same, for calls that must succeed.
@@ -103,6 +112,23 @@ function tool.ask(directory, request)
   local body, class, message = tool.call(directory, request)
   if body then return body end
   tool.fail(tool.FAILED, '%s: %s', request.method, class and class .. ': ' .. message or 'no answer')
+end
+
+-- Prints rows of cells, indented, each column as wide as it needs; `right` is a set of columns to be aligned on their right.
+function tool.print_rows(rows, right)
+  local widths = {}
+  local function width(cell) return utf8.len(cell) or #cell end
+  for _, row in ipairs(rows) do
+    for i, cell in ipairs(row) do widths[i] = math.max(widths[i] or 0, width(cell)) end
+  end
+  for _, row in ipairs(rows) do
+    local cells = {}
+    for i, cell in ipairs(row) do
+      local space = (' '):rep(widths[i] - width(cell))
+      cells[i] = right and right[i] and space .. cell or cell .. space
+    end
+    print('  ' .. (table.concat(cells, '  '):gsub(' +$', '')))
+  end
 end
 
 -- ---- a daemon of one's own ----
@@ -123,22 +149,56 @@ local function scripts_folder()
   return tree() and uv.fs_stat(tree() .. '/scripts') and tree() .. '/scripts' or '/usr/share/qubesd/scripts'
 end
 
+tool.program = program
+
+-- Adds the option for the scripts to those of a qubesd that is run once: installed, it knows by itself where they are.
+function tool.add_scripts(arguments)
+  if tree() then table.move({ '--scripts-dir', scripts_folder() }, 1, 2, #arguments + 1, arguments) end
+end
+
+-- Runs a program to its end. Its exit status, what it printed, and what it said on standard error; fails when it can't be run.
+function tool.run(path, arguments, seconds)
+  local out, err, open, status = uv.new_pipe(), uv.new_pipe(), 2, nil
+  local texts = { [out] = '', [err] = '' }
+  local process, problem = uv.spawn(path, { args = arguments, stdio = { nil, out, err } }, function(code, signal) status = signal ~= 0 and -signal or code end)
+  if not process then
+    out:close()
+    err:close()
+    tool.fail(tool.FAILED, '%s: %s', path, problem)
+  end
+  for pipe in pairs(texts) do
+    pipe:read_start(function(_, data)
+      if data then texts[pipe] = texts[pipe] .. data else open = open - 1 end
+    end)
+  end
+  local ended = wait_for(function() return status and open == 0 end, seconds)
+  if not ended then process:kill('sigkill') end
+  wait_for(function() return status end, 10)
+  out:close()
+  err:close()
+  process:close()
+  if not ended then tool.fail(tool.FAILED, '%s: not done after %d seconds', path, seconds) end
+  return status, texts[out], texts[err]
+end
+
 -- Starts a daemon in a directory of its own, on libvirt's test driver, with the rules of `acl`. Options: `scripts`, `ext`, `policy`
--- (directories; without them the packaged scripts, no extensions, no policy), `state` (an existing store's directory). Returns
--- { directory =, log = … }; fails with the daemon's own words. main() stops it.
+-- (directories; without them the packaged scripts, no extensions, no policy), `state` (an existing store's directory), `program` (another qubesd),
+-- `arguments` (more of them). Returns { directory =, log = … }; fails with the daemon's own words. main() stops it.
 function tool.start_daemon(options)
   local directory = assert(uv.fs_mkdtemp((os.getenv('TMPDIR') or '/tmp') .. '/qubesd-acl.XXXXXX'))
   local self = { directory = directory, log = '' }
   local err = uv.new_pipe()
   local pid
+  local arguments = {
+    '--socket-dir', directory, '--state-dir', options.state or directory, '--acl-dir', options.acl,
+    '--scripts-dir', options.scripts or scripts_folder(), '--ext-dir', options.ext or directory .. '/ext.d',
+    '--policy-dir', options.policy or directory .. '/policy.d', '--qubesdb-dir', directory, '--kernels-dir', directory .. '/kernels',
+    '--libvirt-uri', 'test:///default', '--group', '',
+  }
+  for _, argument in ipairs(options.arguments or {}) do arguments[#arguments + 1] = argument end
   running[#running + 1] = self
-  self.process, pid = uv.spawn(program(), {
-    args = {
-      '--socket-dir', directory, '--state-dir', options.state or directory, '--acl-dir', options.acl,
-      '--scripts-dir', options.scripts or scripts_folder(), '--ext-dir', options.ext or directory .. '/ext.d',
-      '--policy-dir', options.policy or directory .. '/policy.d', '--qubesdb-dir', directory, '--kernels-dir', directory .. '/kernels',
-      '--libvirt-uri', 'test:///default', '--group', '',
-    },
+  self.process, pid = uv.spawn(options.program or program(), {
+    args = arguments,
     stdio = { nil, nil, err },
   }, function(code) self.ended = code end)
   if not self.process then
@@ -164,16 +224,46 @@ local function remove_tree(path)
 end
 tool.remove_tree = remove_tree
 
+-- A directory that goes with the tool.
+function tool.temporary_directory()
+  local directory = assert(uv.fs_mkdtemp((os.getenv('TMPDIR') or '/tmp') .. '/qubesd-acl.XXXXXX'))
+  running[#running + 1] = { directory = directory }
+  return directory
+end
+
+-- A copy of the store in the directory `state`, which a daemon may be using: a directory for start_daemon's `state`. It goes with the tool.
+function tool.copy_store(state)
+  local directory = tool.temporary_directory()
+  local status, _, said = tool.run(program(), { '--copy-store', directory .. '/qubesd.db', '--state-dir', state }, START_SECONDS)
+  if status ~= 0 then tool.fail(tool.FAILED, 'the store is not copied: %s', said) end
+  return directory
+end
+
+local function stop(self)
+  if self.process then
+    if not self.ended then
+      uv.kill(self.pid, 'sigterm')
+      wait_for(function() return self.ended end, 10)
+    end
+    self.err:close()
+    self.process:close()
+    self.process = nil
+  end
+end
+
+-- Stops a daemon of one's own now; `take(directory)` is called before its directory goes.
+function tool.stop_daemon(self, take)
+  stop(self)
+  if take then take(self.directory) end
+  remove_tree(self.directory)
+  for i, each in ipairs(running) do
+    if each == self then table.remove(running, i) end
+  end
+end
+
 function tool.stop_daemons()
   for _, self in ipairs(running) do
-    if self.process then
-      if not self.ended then
-        uv.kill(self.pid, 'sigterm')
-        wait_for(function() return self.ended end, 10)
-      end
-      self.err:close()
-      self.process:close()
-    end
+    stop(self)
     remove_tree(self.directory)
   end
   running = {}

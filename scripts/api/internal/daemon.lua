@@ -20,5 +20,7 @@ method('internal.Status', {
   doc = 'JSON about the daemon: its generation, calls, store and connection to libvirt.',
 }, function(call)
   call:permission()
-  return json.encode(core.status()) .. '\n'
+  local status = core.status()
+  status.limits = json.array(status.limits)
+  return json.encode(status) .. '\n'
 end)
