@@ -9,7 +9,7 @@ local daemon = require 'daemon'
 local process = require 'process'
 local report = require 'report'
 
-local ORDER = { 'reads', 'writes', 'rules', 'startup' }
+local ORDER = { 'reads', 'model', 'writes', 'rules', 'startup' }
 
 local HELP = [[
 usage: lua5.4 bench/run.lua [OPTION]...

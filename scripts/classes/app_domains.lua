@@ -127,6 +127,7 @@ function methods:remove_vm(qube)
   if qube.klass == 'AdminVM' then raise('QubesVMInUseError', qube.name .. ' can not be removed') end
   local local_qube = qube:is_a('QubesVM')
   if local_qube and not qube:is_halted() then raise('QubesVMNotHaltedError', qube.name .. ' runs') end
+  if qube.release_preloaded then qube:release_preloaded() end -- takes a while, so it comes before the check of who needs the qube
   self:fire('domain-pre-delete', { vm = qube }, true)
   if local_qube then pcall(core.virt, qube, 'undefine') end
   local dispid = qube.dispid
