@@ -9,6 +9,7 @@
 #include "qd/bind_core.h"
 #include "qd/call.h"
 #include "qd/generation.h"
+#include "qd/limit.h"
 
 #define DRY "qd.dry"
 
@@ -103,6 +104,8 @@ static void run(struct qd_daemon *daemon, struct qd_generation *generation, cons
     dry->method = ends.method;
     if (!is_call) {
         dry->verdict = QD_VERDICT_EXCEPTION;
+        if (refusal.limit)
+            snprintf(dry->place, sizeof(dry->place), "%.180s:%d", refusal.limit->file, refusal.limit->line);
         dry->class_name = strdup(refusal.class_name);
         dry->message = strdup(refusal.message);
         return;

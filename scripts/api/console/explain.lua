@@ -37,7 +37,7 @@ local function note(request, result)
   if result.class == 'ProtocolError' and request.method:match('^console%.') then
     return 'methods of the console are served on its socket only, and no rule is asked about them'
   end
-  if result.class == 'QubesException' and result.message:match('^over the limit of ') then return 'a limit{…} of the rules refuses it for now' end
+  if result.place and #result.questions == 0 then return 'this limit refuses it for now' end
   if result.class ~= 'QubesVMNotFoundError' or #result.questions > 0 then return nil end
   if not core.qube(request.source) then return ('there is no qube %s, so it can\'t call anybody'):format(request.source) end
   if not dest then return ('there is no qube %s'):format(request.dest) end
