@@ -79,8 +79,8 @@ static void push_hooks(lua_State *L, const struct qd_hook *hooks, size_t count, 
     }
 }
 
-/* core.rules(): an array of the serving generation's rules, in the order of loading; those of narrow sets come
- * behind. */
+/* core.rules(): an array of the serving generation's rules, in the order of loading; those of narrow sets
+ * come behind. */
 static int rules(lua_State *L)
 {
     const struct qd_generation *generation = qd_check_daemon(L)->generation;
@@ -116,7 +116,8 @@ static int narrows(lua_State *L)
 
 void qd_bind_generation_open(lua_State *L)
 {
-    static const luaL_Reg functions[] = {{"generations", generations}, {"rules", rules}, {"narrows", narrows}, {NULL, NULL}};
+    static const luaL_Reg functions[] = {
+        {"generations", generations}, {"rules", rules}, {"narrows", narrows}, {NULL, NULL}};
 
     luaL_setfuncs(L, functions, 0);
 }
