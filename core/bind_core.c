@@ -379,6 +379,7 @@ void qd_bind_core_open(lua_State *L)
     qd_bind_file_open(L);
     qd_bind_qubesdb_open(L);
     qd_bind_generation_open(L);
+    qd_bind_caller_open(L);
     lua_setglobal(L, "core");
     qd_bind_call_open(L);
     lua_pushlightuserdata(L, QD_NONE_POINTER);

@@ -179,7 +179,7 @@ static bool sees_field(lua_State *L, const struct qd_subscriber *subscriber, int
 /* Tags and features can name qubes as well (scripts/lib/api/hidden.lua does the same for calls). */
 static bool sees_info(lua_State *L, const struct qd_subscriber *subscriber, const char *event, int info)
 {
-    static const char *const tags[] = {"created-by-", "disp-created-by-", "guivm-", "audiovm-"};
+    static const char *const tags[] = {"created-by-", "disp-created-by-", "guivm-", "audiovm-", "relayvm-"};
     static const char *const features[] = {"preload-dispvm", "deferred-netvm-original"};
     const char *about = strchr(event, ':');
 
@@ -200,15 +200,42 @@ static bool sees_info(lua_State *L, const struct qd_subscriber *subscriber, cons
     return true;
 }
 
-/* Whether this subscriber's connection is to see the event. Leaves the stack as it was. */
-static bool wants(lua_State *L, const struct qd_subscriber *subscriber, struct qd_object *subject,
-                  const char *event, int info)
+/* Whether the two values of a change look different to the source. */
+static bool sees_change(lua_State *L, const struct qd_subscriber *subscriber, int info)
 {
+    int top = lua_gettop(L);
+    bool differ;
+
+    lua_getfield(L, info, "newvalue");
+    push_text(L, top + 1, subscriber->source, subscriber->bypass);
+    lua_getfield(L, info, "oldvalue");
+    push_text(L, top + 3, subscriber->source, subscriber->bypass);
+    differ = !lua_rawequal(L, top + 2, top + 4);
+    lua_settop(L, top);
+    return differ;
+}
+
+/* What is published. */
+struct news {
+    struct qd_object *subject;
+    const char *event;
+    bool announcement;
+    bool change;               /* told only to those who see that oldvalue and newvalue differ */
+    struct qd_object *because; /* and only to those who may know of this qube; or NULL */
+    struct qd_object *source;  /* of oldvalue, which is none for those who may not know of it; or NULL */
+};
+
+/* Whether this subscriber's connection is to see the event. Leaves the stack as it was. */
+static bool wants(lua_State *L, const struct qd_subscriber *subscriber, const struct news *news, int info)
+{
+    struct qd_object *subject = news->subject;
+    const char *event = news->event;
     bool keep;
 
     if (subscriber->cut || (subscriber->dest->qid != 0 && subscriber->dest != subject))
         return false;
-    if (!qd_permission_visible(L, subscriber->source, subscriber->bypass, subject))
+    if (!qd_permission_visible(L, subscriber->source, subscriber->bypass, subject) ||
+        (news->because && !qd_permission_visible(L, subscriber->source, subscriber->bypass, news->because)))
         return false;
     /* An event of the app about a qube, as domain-add is, is about that qube. */
     if (info && lua_getfield(L, info, "vm") == LUA_TUSERDATA) {
@@ -221,7 +248,8 @@ static bool wants(lua_State *L, const struct qd_subscriber *subscriber, struct q
     }
     if (info)
         lua_pop(L, 1);
-    if (info && !sees_info(L, subscriber, event, info))
+    if (info &&
+        (!sees_info(L, subscriber, event, info) || (news->change && !sees_change(L, subscriber, info))))
         return false;
     if (subscriber->filters == LUA_NOREF)
         return true;
@@ -231,13 +259,30 @@ static bool wants(lua_State *L, const struct qd_subscriber *subscriber, struct q
     return keep;
 }
 
+/* The index of info as the subscriber may see it: perhaps a copy without the old value, on the stack's top.
+ */
+static int shown_info(lua_State *L, const struct qd_subscriber *subscriber, const struct news *news, int info)
+{
+    if (!info || !news->source ||
+        qd_permission_visible(L, subscriber->source, subscriber->bypass, news->source))
+        return info;
+    lua_newtable(L);
+    for (lua_pushnil(L); lua_next(L, info); lua_pop(L, 1)) {
+        lua_pushvalue(L, -2);
+        lua_pushvalue(L, -2);
+        lua_rawset(L, -5);
+    }
+    lua_pushlightuserdata(L, QD_NONE_POINTER);
+    lua_setfield(L, -2, "oldvalue");
+    return lua_gettop(L);
+}
+
 /* An event that a call of one generation fires, for a subscriber whose filters are functions of another. */
 struct foreign {
     lua_State *from;
     int info;
     const struct qd_subscriber *subscriber;
-    struct qd_object *subject;
-    const char *event;
+    const struct news *news;
 };
 
 /* Copies a plain value to another state; what is not plain becomes its text. */
@@ -270,8 +315,9 @@ static int foreign_body(lua_State *L)
             lua_setfield(L, 2, lua_tostring(foreign->from, -2));
         }
     }
-    if (wants(L, foreign->subscriber, foreign->subject, foreign->event, 2))
-        qd_event_push_frame(L, foreign->subject, foreign->event, 2, foreign->subscriber->source,
+    if (wants(L, foreign->subscriber, foreign->news, 2))
+        qd_event_push_frame(L, foreign->news->subject, foreign->news->event,
+                            shown_info(L, foreign->subscriber, foreign->news, 2), foreign->subscriber->source,
                             foreign->subscriber->bypass);
     else
         lua_pushnil(L);
@@ -288,16 +334,16 @@ static int post(struct qd_daemon *daemon, const struct qd_subscriber *subscriber
 }
 
 static int publish_foreign(lua_State *L, struct qd_daemon *daemon, const struct qd_subscriber *subscriber,
-                           struct qd_object *subject, const char *event, int info, bool announcement)
+                           const struct news *news, int info)
 {
-    struct foreign foreign = {L, info, subscriber, subject, event};
+    struct foreign foreign = {L, info, subscriber, news};
     lua_State *other = subscriber->generation->L;
     int top = lua_gettop(L), r = 0;
 
     lua_pushcfunction(other, foreign_body);
     lua_pushlightuserdata(other, &foreign);
     if (qd_run_protected(other, 1, 1) == LUA_OK && lua_type(other, -1) == LUA_TSTRING)
-        r = post(daemon, subscriber, announcement, other);
+        r = post(daemon, subscriber, news->announcement, other);
     lua_pop(other, 1);
     lua_settop(L, top);
     return r;
@@ -307,33 +353,43 @@ int qd_bind_publish(lua_State *L)
 {
     struct qd_daemon *daemon = qd_check_daemon(L);
     struct qd_generation *generation = qd_generation_of(L);
-    struct qd_object *subject = qd_check_object(L, 1);
-    const char *event = luaL_checkstring(L, 2);
+    struct news news = {.subject = qd_check_object(L, 1), .event = luaL_checkstring(L, 2)};
     int info = lua_istable(L, 3) ? 3 : 0, r = 0;
-    bool framed = false, announcement = lua_toboolean(L, 4) || strstr(event, "-pre-");
+    bool framed = false;
 
     if (generation->budget)
         return luaL_error(L, "a rule can only look: it may change nothing");
     if (daemon->running && daemon->running->method && daemon->running->state != QD_CALL_PERMITTED)
         return luaL_error(L, "%s: no event before permission", daemon->running->method->name);
-    if (!daemon->running || daemon->running->dry || !daemon->subscribers || is_internal(event))
+    if (!daemon->running || daemon->running->dry || !daemon->subscribers || is_internal(news.event))
         return 0;
     luaL_checkstack(L, 20, "publish");
-    lua_settop(L, 3);
+    lua_settop(L, 5);
+    news.announcement = lua_toboolean(L, 4) || strstr(news.event, "-pre-");
+    if (lua_istable(L, 5)) {
+        lua_getfield(L, 5, "change");
+        lua_getfield(L, 5, "because");
+        lua_getfield(L, 5, "source");
+        news.change = lua_toboolean(L, -3);
+        news.because = qd_to_object(L, -2);
+        news.source = qd_to_object(L, -1);
+        lua_settop(L, 5); /* the table keeps its qubes */
+    }
     for (struct qd_subscriber *subscriber = daemon->subscribers; subscriber && r == 0;
          subscriber = subscriber->next) {
         if (subscriber->generation != generation) {
-            r = publish_foreign(L, daemon, subscriber, subject, event, info, announcement);
+            r = publish_foreign(L, daemon, subscriber, &news, info);
             continue;
         }
-        if (!wants(L, subscriber, subject, event, info))
+        if (!wants(L, subscriber, &news, info))
             continue;
         if (!framed || qd_permission_may_hide(generation, subscriber->bypass)) {
-            lua_settop(L, 3);
-            qd_event_push_frame(L, subject, event, info, subscriber->source, subscriber->bypass);
+            lua_settop(L, 5);
+            qd_event_push_frame(L, news.subject, news.event, shown_info(L, subscriber, &news, info),
+                                subscriber->source, subscriber->bypass);
             framed = !qd_permission_may_hide(generation, subscriber->bypass);
         }
-        r = post(daemon, subscriber, announcement, L);
+        r = post(daemon, subscriber, news.announcement, L);
     }
     return r < 0 ? luaL_error(L, "no memory") : 0;
 }

@@ -22,6 +22,7 @@ void qd_bind_run_open(lua_State *L);        /* bind_run.c */
 void qd_bind_file_open(lua_State *L);       /* bind_file.c */
 void qd_bind_qubesdb_open(lua_State *L);    /* bind_qubesdb.c */
 void qd_bind_generation_open(lua_State *L); /* bind_generation.c */
+void qd_bind_caller_open(lua_State *L);     /* bind_caller.c */
 void qd_bind_untrusted_open(lua_State *L);  /* bind_untrusted.c */
 void qd_bind_call_open(lua_State *L);       /* bind_call.c: metatables */
 

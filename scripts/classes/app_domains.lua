@@ -21,7 +21,7 @@ local function template_of(self, request, is_disposable)
   if type(template) == 'string' then template = core.qube(template) or raise('QubesVMNotFoundError', 'there is no such template') end
   if template == nil then
     template = self[is_disposable and 'default_dispvm' or 'default_template']
-    if not template then raise('QubesValueError', 'no template was given, and there is no default one') end
+    if not template or not core.caller_sees(template) then raise('QubesValueError', 'no template was given, and there is no default one') end
   end
   if is_disposable and not template.template_for_dispvms then
     raise('QubesValueError', 'the template is none for disposables')

@@ -25,10 +25,14 @@ end
 local SYSTEM_PROPERTIES = { 'default_dispvm', 'management_dispvm' }
 local QUBE_PROPERTIES = { 'default_dispvm', 'management_dispvm', 'template' }
 
--- Not while somebody relies on it.
+-- Not while somebody relies on it. Whether that is so must not tell of hidden qubes, so who may not know of all can't do it at all.
 DVMTemplateMixin:on({ 'property-pre-set:template_for_dispvms', 'property-pre-reset:template_for_dispvms' }, function(self, _, info)
   if info.newvalue == true or info.oldvalue ~= true then return end
   local system, others = dependencies.of(self, SYSTEM_PROPERTIES, QUBE_PROPERTIES)
+  local visible = dependencies.visible(others)
+  if core.caller_is_restricted() and #system == 0 and #visible == 0 then
+    raise('PermissionDenied', 'who sees only some of the qubes can not do this')
+  end
   if #system > 0 or #others > 0 then
     core.log('warning', ('%s stays a template for disposables, because of %s'):format(self.name, dependencies.describe(system, others)))
     raise('QubesVMInUseError', 'this template for disposables is in use')
@@ -39,7 +43,7 @@ end)
 DVMTemplateMixin:on('property-pre-set:template', function(self, _, info)
   if not self.template_for_dispvms or info.newvalue == info.oldvalue then return end
   for _, disposable in ipairs(self:dispvms()) do
-    if disposable:is_running() and not disposable.is_preload then
+    if disposable:is_running() and not disposable.is_preload and core.caller_sees(disposable) then
       raise('QubesVMInUseError', 'disposables that are based on this qube run, so its template can not be changed')
     end
   end

@@ -17,33 +17,40 @@ local function qube_or_nil(value)
   return value ~= none and value or nil
 end
 
-local function tell_of(qube, name)
-  qube:fire('property-reset:' .. name, { name = name })
+local function tell_of(qube, name, told)
+  qube:fire('property-reset:' .. name, { name = name }, false, told)
 end
 
-local function tell_clients_of(self, name)
-  for _, client in ipairs(network.connected(self)) do tell_of(client, name) end
+local function tell_clients_of(self, name, told)
+  for _, client in ipairs(network.connected(self)) do tell_of(client, name, told) end
+end
+
+-- For what follows from the change of an address: who may not know where the old one came from sees none that could change.
+local function because_of_source(told)
+  return told and told.source and { because = told.source } or nil
 end
 
 -- Changing the netvm
+
+local IF_CHANGED = { change = true }
 
 NetVMMixin:on('property-pre-reset:netvm', function(self, _, info)
   local default = self:get_default('netvm')
   network.check_netvm(self, default)
   if default == qube_or_nil(info.oldvalue) then return end
-  self:fire('property-pre-set:netvm', { name = 'netvm', newvalue = default or none, oldvalue = info.oldvalue }, true)
+  self:fire('property-pre-set:netvm', { name = 'netvm', newvalue = default or none, oldvalue = info.oldvalue }, true, IF_CHANGED)
 end)
 
 NetVMMixin:on('property-reset:netvm', function(self, _, info)
   local netvm = self.netvm
   if netvm == qube_or_nil(info.oldvalue) then return end
-  self:fire('property-set:netvm', { name = 'netvm', newvalue = netvm or none, oldvalue = info.oldvalue or none })
+  self:fire('property-set:netvm', { name = 'netvm', newvalue = netvm or none, oldvalue = info.oldvalue or none }, false, IF_CHANGED)
 end)
 
 NetVMMixin:on('property-pre-set:netvm', function(self, _, info)
   local netvm = qube_or_nil(info.newvalue)
   local running = self:is_running()
-  if netvm and running and not netvm:is_running() then
+  if netvm and running and not netvm:is_running() and core.caller_sees(netvm) then
     raise('QubesVMNotStartedError', 'the netvm does not run, so a running qube can not be connected to it')
   end
   local _, deferred_from = core_get(self, 'feature', DEFERRED)
@@ -66,7 +73,7 @@ NetVMMixin:on('property-set:netvm', function(self, _, info)
   if not netvm then return end
   if netvm:is_running() then netvm:reload_connected_ips() end
   if self:is_running() then
-    self:create_qubesdb_entries()
+    self:create_qubesdb_entries { because = netvm }
     if not self:is_paused() then self:attach_network() end
     netvm:fire('net-domain-connect', { vm = self })
   end
@@ -88,20 +95,22 @@ end
 
 -- Changing addresses
 
-local function on_ip(self, _, info)
+local function on_ip(self, _, info, told)
   if (info.newvalue or none) == (info.oldvalue or none) then return end
-  if self.provides_network then tell_of(self, 'gateway') end
-  tell_of(self, 'visible_ip')
-  tell_clients_of(self, 'visible_gateway')
+  local because = (info.newvalue or none) == none and because_of_source(told) or nil
+  if self.provides_network then tell_of(self, 'gateway', because) end
+  tell_of(self, 'visible_ip', because)
+  tell_clients_of(self, 'visible_gateway', because)
 end
 
 NetVMMixin:on({ 'property-set:ip', 'property-reset:ip' }, on_ip)
 
-NetVMMixin:on('property-set:ip6', function(self, _, info)
+NetVMMixin:on('property-set:ip6', function(self, _, info, told)
   if info.newvalue == info.oldvalue then return end
-  if self.provides_network then tell_of(self, 'gateway6') end
-  tell_of(self, 'visible_ip6')
-  tell_clients_of(self, 'visible_gateway6')
+  local because = info.newvalue == none and because_of_source(told) or nil
+  if self.provides_network then tell_of(self, 'gateway6', because) end
+  tell_of(self, 'visible_ip6', because)
+  tell_clients_of(self, 'visible_gateway6', because)
 end)
 
 NetVMMixin:on('property-set:provides_network', function(self, _, info)
@@ -152,7 +161,7 @@ end)
 NetVMMixin:on('domain-pre-shutdown', function(self, _, info)
   if not self.provides_network or info.force == true then return end
   for _, client in ipairs(network.connected(self)) do
-    if client:is_running() and not client.is_preload then
+    if client:is_running() and not client.is_preload and core.caller_sees(client) then
       raise('QubesVMInUseError', self.name .. ' provides network to qubes that run')
     end
   end

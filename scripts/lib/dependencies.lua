@@ -47,6 +47,15 @@ function dependencies.of(qube, system_names, qube_names)
   return system, others
 end
 
+-- Those of other qubes that the caller may know of.
+function dependencies.visible(others)
+  local list = {}
+  for _, pair in ipairs(others) do
+    if core.caller_sees(pair[1]) then list[#list + 1] = pair end
+  end
+  return list
+end
+
 -- The dependencies as text for the log: `name:property`.
 function dependencies.describe(system, others)
   local words = {}

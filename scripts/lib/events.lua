@@ -35,8 +35,13 @@ local function is_attempt(event)
   return FAILURES[event] or event:sub(1, 26) == 'domain-feature-pre-delete:'
 end
 
--- Fires an event. Answers the array of what handlers returned, or nil when none returned anything.
-function events.fire(object, event, info, pre)
+-- Fires an event. Answers the array of what handlers returned, or nil when none returned anything. `told` keeps a subscriber from learning of hidden qubes
+-- by the event (law 1); it is nil or a table of these:
+--   change = true     it is fired only because newvalue is not oldvalue, so whoever can not tell these apart is not told
+--   because = QUBE    nor is who may not know of the qube
+--   source = QUBE     oldvalue comes from the qube, so it is none for those
+-- Handlers get it as their last argument.
+function events.fire(object, event, info, pre, told)
   local in_creation = creating_qid ~= nil and core_qid(object) == creating_qid
   if in_creation and creating_silent then return nil end
 
@@ -44,20 +49,20 @@ function events.fire(object, event, info, pre)
   local list = (pre and r.pre_handlers or r.handlers)[event] or find_handlers(r, event, pre)
   local seen = not in_creation and not core_removed(object) and not internal(event)
   info = info or EMPTY
-  if pre and seen then core_publish(object, event, info, true) end
+  if pre and seen then core_publish(object, event, info, true, told) end
   local effects
   for i = 1, #list do
-    local effect = list[i](object, event, info)
+    local effect = list[i](object, event, info, told)
     if effect ~= nil then
       effects = effects or {}
       effects[#effects + 1] = effect
     end
   end
   if not pre and seen then
-    core_publish(object, event, info, is_attempt(event))
+    core_publish(object, event, info, is_attempt(event), told)
   end
   local late = list.late
-  for i = 1, late and #late or 0 do late[i](object, event, info) end
+  for i = 1, late and #late or 0 do late[i](object, event, info, told) end
   return effects
 end
 

@@ -1,7 +1,11 @@
 -- SPDX-License-Identifier: GPL-2.0-or-later
 -- The graph of `netvm`: who is connected to whom, and the checks that keep it a tree. Registers nothing.
+--
+-- A refusal that only a hidden qube causes would tell a caller that there is one (law 1). So hidden qubes stand in no caller's way: they are
+-- disconnected. They have no network then, and none that nobody has chosen for them.
 
 local classes = import('class')
+local features = import('features')
 local property = import('property')
 local views = import('views')
 local raise = import('exceptions').raise
@@ -15,6 +19,25 @@ function network.is_networked_class(qube)
   return resolved[core_class(qube)].properties.netvm ~= nil
 end
 
+-- Properties that a netvm gives to a qube: the gateway's address names it as well as its name does. `fake` is a feature that stands in for the real
+-- value, `own` the property whose explicit value it is, and a qube that provides network has those that are not `foreign` without a netvm too.
+local of_network = {
+  ip = { own = 'ip' }, ip6 = { own = 'ip6' }, dns = {},
+  visible_ip = { own = 'ip', fake = 'net.fake-ip' }, visible_ip6 = { own = 'ip6' },
+  visible_gateway = { foreign = true, fake = 'net.fake-gateway' }, visible_gateway6 = { foreign = true },
+  visible_netmask = { foreign = true, fake = 'net.fake-netmask' },
+}
+
+-- The netvm that the value of a qube's property comes from, or nil when it would be the same without one.
+function network.source_of(qube, name)
+  local rule = of_network[name]
+  local netvm = rule and qube.netvm
+  if not netvm then return nil end
+  if rule.own and not qube:is_default(rule.own) then return nil end
+  if rule.fake and (features.with_template(qube, rule.fake) or '') ~= '' then return nil end
+  return (rule.foreign or not qube.provides_network) and netvm or nil
+end
+
 -- The qubes whose network comes from this one.
 function network.connected(netvm)
   local list = {}
@@ -24,13 +47,24 @@ function network.connected(netvm)
   return list
 end
 
+-- Takes the network of a qube that the caller can not see.
+function network.disconnect(qube)
+  core.log('warning', ('%s is disconnected from %s, for a caller that may not know of it'):format(qube.name, qube.netvm.name))
+  qube.netvm = none
+end
+
 -- A setter: the new netvm has to provide network, and may not get its own from the qube.
 function network.check_netvm(self, netvm)
   if not netvm then return nil end
   if not netvm.provides_network then raise('QubesValueError', 'the netvm does not provide network') end
-  local upstream = netvm
+  local upstream, secret = netvm, nil
   while upstream do
-    if upstream == self then raise('QubesValueError', 'a qube can not be connected to itself, not even through others') end
+    if upstream == self and not secret then raise('QubesValueError', 'a qube can not be connected to itself, not even through others') end
+    if upstream == self then
+      network.disconnect(secret)
+      break
+    end
+    if not secret and not core.caller_sees(upstream) then secret = upstream end
     upstream = upstream.netvm
   end
   return netvm
@@ -40,18 +74,25 @@ end
 function network.check_default_netvm(object, netvm, def)
   local upstream = netvm
   while upstream and network.is_networked_class(upstream) do
-    if upstream:is_default('netvm') then property.refuse(object, def, 'a qube that follows it would be connected to itself') end
-    upstream = upstream.netvm
+    local next_one = upstream.netvm
+    if upstream:is_default('netvm') then
+      if core.caller_sees(upstream) then property.refuse(object, def, 'a qube that follows it would be connected to itself') end
+      network.disconnect(upstream)
+    end
+    upstream = next_one
   end
   return netvm
 end
 
 -- A setter: a qube that others are connected to goes on providing network.
 function network.check_provides(self, provides)
-  if not provides and #network.connected(self) > 0 then
-    raise('QubesValueError', 'this qube is still the netvm of others')
+  if provides then return true end
+  local clients = network.connected(self)
+  for _, client in ipairs(clients) do
+    if core.caller_sees(client) then raise('QubesValueError', 'this qube is still the netvm of others') end
   end
-  return provides
+  for _, client in ipairs(clients) do network.disconnect(client) end
+  return false
 end
 
 return network

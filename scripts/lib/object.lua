@@ -30,7 +30,7 @@ local function definition(o, name)
   return def
 end
 
-function common.fire(o, event, info, pre) return events.fire(o, event, info, pre) end
+function common.fire(o, event, info, pre, told) return events.fire(o, event, info, pre, told) end
 
 function common.reset(o, name) return property.reset(o, definition(o, name)) end
 

@@ -106,6 +106,12 @@ local function store(object, def, value)
   core.set(object, 'property', def.name, value)
 end
 
+-- To whom the old value may be told, for events.fire: one that is not set can come from another qube.
+local function told_of(object, def)
+  local source = def.comes_from and not explicit(object, def) and def.comes_from(object, def.name)
+  return source and { source = source } or nil
+end
+
 local function or_none(value)
   if value == nil then return none end
   return value
@@ -116,13 +122,14 @@ function property.set(object, def, value)
   if def.type == 'vm' then value = qube_of(object, def, value) end
   check_writable(object, def)
   local old, unset = read(object, def)
+  local told = told_of(object, def)
   value = accept(object, def, value)
 
   local info = { name = def.name, newvalue = or_none(value) }
   if not unset then info.oldvalue = or_none(old) end
-  fire(object, def.pre_set_event, info, true)
+  fire(object, def.pre_set_event, info, true, told)
   store(object, def, value)
-  fire(object, def.set_event, info)
+  fire(object, def.set_event, info, false, told)
 end
 
 -- Sets a property of a qube that is being created: the checks without the events.
@@ -134,13 +141,14 @@ end
 function property.reset(object, def)
   check_writable(object, def)
   local old, unset = read(object, def)
+  local told = told_of(object, def)
   local info = { name = def.name }
   if not unset then info.oldvalue = or_none(old) end
-  fire(object, 'property-pre-reset:' .. def.name, info, true)
-  fire(object, 'property-pre-del:' .. def.name, info, true) -- the older name of the same event, until Qubes 5
+  fire(object, 'property-pre-reset:' .. def.name, info, true, told)
+  fire(object, 'property-pre-del:' .. def.name, info, true, told) -- the older name of the same event, until Qubes 5
   if not def.computed then core.unset(object, 'property', def.name) end
-  fire(object, 'property-reset:' .. def.name, info)
-  fire(object, 'property-del:' .. def.name, info)
+  fire(object, 'property-reset:' .. def.name, info, false, told)
+  fire(object, 'property-del:' .. def.name, info, false, told)
 end
 
 -- Whatever is stored explicitly for these properties of another object, without events for each of them.

@@ -55,15 +55,12 @@ method('admin.label.Create', {
   labels.add(call.arg, color)
 end)
 
+-- Whether a hidden qube has the label is not to be told, so who may not know of all qubes can remove none at all.
 local function check_unused(call, found)
-  local is_used = false
   for qube in app.domains:each() do
-    if qube.label == found then
-      if call:visible(qube) then raise('QubesLabelInUseError', 'a qube has this label') end
-      is_used = true
-    end
+    if qube.label == found and call:visible(qube) then raise('QubesLabelInUseError', 'a qube has this label') end
   end
-  if is_used then hidden.refuse() end
+  hidden.refuse_restricted()
 end
 
 method('admin.label.Remove', {

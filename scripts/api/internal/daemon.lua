@@ -1,6 +1,7 @@
 -- SPDX-License-Identifier: GPL-2.0-or-later
 -- Registers internal.Reload and internal.Status: the daemon itself.
 
+local hidden = import('api/hidden')
 local json = import('json')
 local status = import('status')
 
@@ -21,5 +22,6 @@ method('internal.Status', {
   doc = 'JSON about the daemon: its generation, calls, store and connection to libvirt.',
 }, function(call)
   call:permission()
+  hidden.refuse_restricted()
   return json.encode(status()) .. '\n'
 end)

@@ -1,6 +1,7 @@
 -- SPDX-License-Identifier: GPL-2.0-or-later
 -- Registers internal.GetSystemInfo, what the qrexec policy needs to know of all qubes.
 
+local hidden = import('api/hidden')
 local quote = import('json').quote
 
 -- Made for thousands of qubes at a time, so what can't need an escape (names, tags, classes, states, uuids) is not looked at for one.
@@ -49,5 +50,6 @@ method('internal.GetSystemInfo', {
   doc = 'JSON: {"domains": {NAME: {"type", "label", "icon", "tags", "power_state", "uuid", "guivm", …}}}. Built once a change.',
 }, function(call)
   call:permission()
+  hidden.refuse_restricted()
   return core.cached('internal.GetSystemInfo', core.version(), build)
 end)

@@ -1,13 +1,13 @@
 -- SPDX-License-Identifier: GPL-2.0-or-later
 -- What a caller must not learn from an answer about a qube that it may see: that there is another one, which it may not. Registers nothing.
 
-local features = import('features')
+local network = import('network')
 local serialize = import('serialize')
 
 local hidden = {}
 
 -- Tags that end in the name of a qube.
-local tag_prefixes = { 'disp-created-by-', 'created-by-', 'guivm-', 'audiovm-' }
+local tag_prefixes = { 'disp-created-by-', 'created-by-', 'guivm-', 'audiovm-', 'relayvm-' }
 
 -- Features whose words are names of qubes. Callers can't set them.
 local name_features = { ['preload-dispvm'] = true, ['deferred-netvm-original'] = true }
@@ -34,15 +34,6 @@ function hidden.feature_text(call, feature, text)
   return table.concat(shown, ' ')
 end
 
--- Properties that a netvm gives to a qube: the gateway's address names it as well as its name does. `fake` is a feature that stands in for the real
--- value, `own` the property whose explicit value it is, and a qube that provides network has those that are not `foreign` without a netvm too.
-local of_network = {
-  ip = { own = 'ip' }, ip6 = { own = 'ip6' }, dns = {},
-  visible_ip = { own = 'ip', fake = 'net.fake-ip' }, visible_ip6 = { own = 'ip6' },
-  visible_gateway = { foreign = true, fake = 'net.fake-gateway' }, visible_gateway6 = { foreign = true },
-  visible_netmask = { foreign = true, fake = 'net.fake-netmask' },
-}
-
 -- Whether the qube has a netvm that the caller can't see.
 function hidden.hides_netvm(call, holder)
   if not call:may_hide() then return false end
@@ -52,11 +43,7 @@ end
 
 -- Whether the caller must not see the property because it comes from such a netvm.
 function hidden.withholds(call, holder, name)
-  local rule = of_network[name]
-  if not rule or not hidden.hides_netvm(call, holder) then return false end
-  if rule.own and not holder:is_default(rule.own) then return false end
-  if rule.fake and (features.with_template(holder, rule.fake) or '') ~= '' then return false end
-  return rule.foreign or not holder.provides_network
+  return hidden.hides_netvm(call, holder) and network.source_of(holder, name) ~= nil
 end
 
 -- How values of properties are written for the caller: a qube that it can't see is written as none.
@@ -70,6 +57,11 @@ end
 
 -- How those are written that are withheld.
 function hidden.nothing() return '' end
+
+-- Refuses a caller from whom rules could hide qubes what tells of all of them, or depends on all.
+function hidden.refuse_restricted()
+  if core.caller_is_restricted() then hidden.refuse() end
+end
 
 -- Refuses what only a hidden qube stands against, with the words that the core has for a denial.
 function hidden.refuse()

@@ -13,7 +13,10 @@ method('admin.vm.CreateDisposable', {
   local form = untrusted_payload:ascii()
   call:enforce(form == '' or form == 'uuid', 'the payload is empty or "uuid"')
   local template = call.dest
-  if template.klass == 'AdminVM' then template = call.src.default_dispvm end
+  if template.klass == 'AdminVM' then
+    template = call.src.default_dispvm
+    if template and not call:visible(template) then template = nil end
+  end
   call:permission { dispvm_template = template or none }
 
   if not template or not template.template_for_dispvms then

@@ -4,13 +4,17 @@
 local dependencies = import('dependencies')
 local hidden = import('api/hidden')
 
--- Whether the qube is needed, but only by qubes that the caller may not know of.
-local function is_needed_secretly(call, qube)
+-- Qubes that the caller may not know of must neither stand in its way nor be left with a reference to nothing: they lose theirs. That can't be done with
+-- templates, so a caller from whom qubes could be hidden removes none.
+local function make_way(qube)
   local settings, others = dependencies.of(qube)
+  if #settings > 0 or #dependencies.visible(others) > 0 then return end -- that stands in the way, for all to know
+  if qube.klass == 'TemplateVM' or qube.template_for_dispvms then hidden.refuse() end
   for _, pair in ipairs(others) do
-    if call:visible(pair[1]) then return false end
+    local other, name = pair[1], pair[2]
+    core.log('warning', ('%s loses its %s, for a caller that may not know of it'):format(other.name, name))
+    other[name] = none
   end
-  return #settings == 0 and #others > 0
 end
 
 method('admin.vm.Remove', {
@@ -29,6 +33,6 @@ method('admin.vm.Remove', {
   if qube.installed_by_rpm then
     raise('QubesVMInUseError', 'this qube is removed with its package')
   end
-  if is_needed_secretly(call, qube) then hidden.refuse() end
+  if core.caller_is_restricted() and (qube:is_halted() or not qube:is_a('QubesVM')) then make_way(qube) end
   app:remove_vm(qube)
 end)
