@@ -7,6 +7,7 @@ local daemon = require('spec.support.daemon')
 local writers = require('spec.support.writers')
 
 local WORKERS = 4 -- QD_VIRT_WORKERS
+local WORKERS_MAX = 32
 local CALLS = 2000
 local ROUNDS = 8
 local ALLOWANCE_US = 20000 -- a busy machine's own delays; what waited for libvirt would take 60 s
@@ -117,8 +118,26 @@ describe('a qube that is frozen in libvirt', function()
     d:stop()
   end)
 
-  -- With as many as there are workers, others wait for the deadline of the first. Here it is short.
-  it('costs no more than its worker, which is replaced at the deadline', function()
+  -- Long before a deadline: no call of a frozen one has its answer by then.
+  it('does not keep others from starting when there are more of them than workers', function()
+    local frozen = {}
+    for i = 1, 2 * WORKERS + 2 do frozen[i] = 'frozen' .. i end
+    d = frozen_daemon { 'work', table.unpack(frozen) }
+    local calls = freeze(d, frozen)
+    for _ = 1, 5 do
+      d:ok('admin.vm.Start', 'work', '', '', { seconds = 40 })
+      assert.equal('Running', state(d, 'work'))
+      d:ok('admin.vm.Kill', 'work', '', '', { seconds = 40 })
+    end
+    assert.truthy(daemon.run_until(function() return status(d).virt_workers > #frozen end, 40))
+    assert.is_true(status(d).virt_workers <= WORKERS_MAX)
+    assert.equal(0, status(d).virt_lost_workers)
+    for i, call in ipairs(calls) do assert.is_nil(call.result(), frozen[i]) end
+    close_all(calls)
+    d:stop()
+  end)
+
+  it('costs its worker for good at the deadline, and it is replaced', function()
     local scripts = scripts_with_deadline(2)
     finally(function() daemon.remove_tree(scripts) end)
     local frozen = {}
