@@ -2,7 +2,6 @@
 #include "qd/server.h"
 
 #include <errno.h>
-#include <grp.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -61,13 +60,10 @@ static int clear_stale(const struct sockaddr_un *address)
 /* The group of the sockets, and the mode: the console's is root's alone (law 5). */
 static int set_access(const struct qd_daemon *daemon, const char *path, enum qd_socket socket)
 {
-    const struct group *group = daemon->config.group[0] ? getgrnam(daemon->config.group) : NULL;
-
     if (socket == QD_SOCKET_CONSOLE)
         return chmod(path, 0600) < 0 ? -errno : 0;
-    if (group && chown(path, (uid_t)-1, group->gr_gid) < 0)
-        qd_log(QD_LOG_NOTICE, "%s: not given to the group %s: %s", path, daemon->config.group,
-               strerror(errno));
+    if (daemon->config.group_id != QD_NO_GROUP && chown(path, (uid_t)-1, daemon->config.group_id) < 0)
+        qd_log(QD_LOG_NOTICE, "%s: not given to its group: %s", path, strerror(errno));
     return chmod(path, 0660) < 0 ? -errno : 0;
 }
 

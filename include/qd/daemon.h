@@ -23,6 +23,7 @@
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <sys/types.h>
 #include <uv.h>
 
 #include "qd/frame.h"
@@ -44,6 +45,8 @@
 #define QD_LOAD_MILLISECONDS 10000        /* for loading a generation */
 #define QD_SITE_MILLISECONDS 1000         /* for a hook of a site's extension, and for loading one */
 
+#define QD_NO_GROUP ((gid_t)-1)
+
 enum qd_socket { QD_SOCKET_ADMIN, QD_SOCKET_INTERNAL, QD_SOCKET_MISC, QD_SOCKET_CONSOLE, QD_SOCKET_COUNT };
 
 struct qd_config {
@@ -59,7 +62,8 @@ struct qd_config {
     char *audit_file;   /* empty: none */
     char *audit_dom0;   /* yes or no */
     char *acl_coverage; /* where the lines of rules that have run are written; NULL: nowhere */
-    char *group;        /* of the sockets; empty: the process's own */
+    char *group;        /* of the sockets; empty: the process's own; NULL: the usual one, if it exists */
+    gid_t group_id;     /* the same, or QD_NO_GROUP */
     char *file;         /* of --import-xml, --export-xml, --copy-store, --check-acl */
     bool debug;
 };

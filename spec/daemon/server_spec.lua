@@ -182,6 +182,31 @@ describe('the command line', function()
     assert.truthy(result.err:find('name too long', 1, true), result.err)
   end)
 
+  it('refuses a group that does not exist, before anything is opened', function()
+    local result = run(arguments(directory, { group = 'no-such-group' }))
+    assert.equal(2, result.code)
+    assert.truthy(result.err:find('expected the name of a group that exists', 1, true), result.err)
+    assert.truthy(result.err:find('no-such-group: there is no such group', 1, true), result.err)
+    assert.is_nil(uv.fs_stat(directory .. '/qubesd.db'))
+    assert.is_nil(uv.fs_stat(directory .. '/qubesd.sock'))
+    d = daemon.start { args = { '--group', '' } }
+    assert.equal(uv.getgid(), uv.fs_stat(d:socket()).gid)
+    d:stop()
+  end)
+
+  it('gives the sockets to a group that exists', function()
+    if uv.getuid() ~= 0 then return pending('only root may give a file to any group') end
+    local name, gid
+    for line in io.lines('/etc/group') do
+      name, gid = line:match('^([^:]+):[^:]*:(%d+):')
+      if tonumber(gid) ~= uv.getgid() then break end
+    end
+    d = daemon.start { args = { '--group', name } }
+    assert.equal(tonumber(gid), uv.fs_stat(d:socket()).gid)
+    assert.equal(uv.getgid(), uv.fs_stat(d:socket('qubesd.console.sock')).gid)
+    d:stop()
+  end)
+
   it('checks the store', function()
     d = daemon.start()
     d:estate { 'work' }
