@@ -150,6 +150,44 @@ describe('sockets', function()
   end)
 end)
 
+describe('a daemon that runs out of descriptors', function()
+  local function descriptors()
+    local request, count = assert(uv.fs_scandir(('/proc/%d/fd'):format(d.pid))), 0
+    while uv.fs_scandir_next(request) do count = count + 1 end
+    return count
+  end
+
+  -- Silent connections, more than there are descriptors.
+  local function flood()
+    local pipes = {}
+    for i = 1, 200 do
+      pipes[i] = uv.new_pipe()
+      pipes[i]:connect(d:socket('qubesd.misc.sock'), function() end)
+    end
+    assert.truthy(daemon.run_until(function() return descriptors() >= service.DESCRIPTORS - 1 end, 20), d.log)
+    return pipes
+  end
+
+  local function served(method, socket)
+    return daemon.run_until(function() return d:call('dom0', method, 'dom0', '', '', { socket = socket }).kind == 'ok' end, 20)
+  end
+
+  it('serves clients on all its sockets when there are some again', function()
+    d = service.start(service.NO_MORE_DESCRIPTORS, {})
+    d:ok('admin.vm.List')
+    for _ = 1, 3 do
+      local pipes = flood()
+      for _ = 1, 20 do d:call('dom0', 'admin.vm.List', 'dom0') end -- which may be closed at once
+      for _, pipe in ipairs(pipes) do pipe:close() end
+      assert.truthy(served('admin.vm.List', 'qubesd.sock'))
+      assert.truthy(served('internal.Status', 'qubesd.internal.sock'))
+      assert.truthy(served('internal.Status', 'qubesd.console.sock'))
+      d:ok('admin.vm.feature.Set', 'dom0', 'a', 'b')
+    end
+    d:stop()
+  end)
+end)
+
 describe('the command line', function()
   it('prints what is asked for', function()
     local result = run { '--version' }
