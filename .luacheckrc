@@ -32,10 +32,20 @@ stds.rule = {
   },
 }
 
+-- Tests of rules (tools/acl/test_words.lua).
+stds.rule_test = {
+  read_globals = {
+    'assert', 'error', 'ipairs', 'next', 'pairs', 'pcall', 'select', 'tonumber', 'tostring', 'type', 'xpcall',
+    math = { other_fields = true }, string = { other_fields = true }, utf8 = { other_fields = true }, table = { other_fields = true },
+    'estate', 'rules', 'test', 'expect', 'events', 'dom0', 'none',
+  },
+}
+
 files['scripts'] = { std = 'script' }
 files['scripts/lib/globals.lua'] = {
   globals = { 'class', 'method', 'on', 'on_app', 'raise', 'none', 'app', 'core' },
 }
 files['docs/acl-examples'] = { std = 'rule', ignore = { '212' } }
+files['docs/acl-examples/spec'] = { std = 'rule_test' }
 files['acl.d'] = { std = 'rule', ignore = { '212' } } -- a rule need not use all of src, event, info
 files['spec'] = { std = 'lua54+busted' }

@@ -9,7 +9,7 @@ local daemon = require 'daemon'
 local process = require 'process'
 local report = require 'report'
 
-local ORDER = { 'reads', 'frozen', 'writes', 'rules', 'startup' }
+local ORDER = { 'reads', 'frozen', 'model', 'writes', 'rules', 'startup' }
 
 local HELP = [[
 usage: lua5.4 bench/run.lua [OPTION]...

@@ -18,6 +18,7 @@
 
 #define STOP_NS UINT64_C(2000000000)
 #define RETRY_NS UINT64_C(1000000000) /* between two tries to open or write a file that fails */
+#define GATHER_NS UINT64_C(5000000)   /* for which a batch grows, once it has a line */
 
 struct line {
     struct line *next;
@@ -38,6 +39,8 @@ struct qd_audit {
     int descriptor;
     bool to_journal, failing;
     uint64_t failed_ns, unwritten;
+    size_t batched;
+    char batch[QD_AUDIT_LINE_MAX]; /* lines on their way to the file, always whole ones */
     /* the loop's */
     uint64_t sequence;
     bool with_dom0;
@@ -84,12 +87,13 @@ static bool open_file(struct qd_audit *audit)
     return audit->descriptor >= 0;
 }
 
-/* Whole or not at all. */
-static bool write_bytes(struct qd_audit *audit, const char *text, size_t size)
+/* Appends the text, which is whole lines, and gives back how many bytes of it are in the file: all, or after
+ * a failure those up to the end of a line. What was written of the next one is taken back. */
+static size_t write_text(struct qd_audit *audit, const char *text, size_t size)
 {
     struct stat status;
     bool is_file = fstat(audit->descriptor, &status) == 0 && S_ISREG(status.st_mode);
-    size_t done = 0;
+    size_t done = 0, whole;
 
     while (done < size) {
         ssize_t written = write(audit->descriptor, text + done, size - done);
@@ -98,80 +102,157 @@ static bool write_bytes(struct qd_audit *audit, const char *text, size_t size)
             continue;
         if (written <= 0) {
             note_failure(audit, "cannot be written", written < 0 ? errno : EIO);
-            if (done > 0 && is_file && ftruncate(audit->descriptor, status.st_size) < 0)
-                note_failure(audit, "half a line stays", errno);
-            return false;
+            break;
         }
         done += (size_t)written;
     }
-    return true;
+    for (whole = done; whole > 0 && text[whole - 1] != '\n';)
+        whole--;
+    if (whole < done && is_file && ftruncate(audit->descriptor, status.st_size + (off_t)whole) < 0)
+        note_failure(audit, "half a line stays", errno);
+    return whole;
 }
 
 static bool tell_dropped(struct qd_audit *audit)
 {
     char text[128];
     struct timespec now;
+    size_t size;
 
     if (audit->unwritten == 0)
         return true;
     clock_gettime(CLOCK_REALTIME, &now);
-    if (!write_bytes(audit, text, qd_audit_format_dropped(&now, audit->unwritten, text)))
+    size = qd_audit_format_dropped(&now, audit->unwritten, text);
+    if (write_text(audit, text, size) < size)
         return false;
     audit->unwritten = 0;
     return true;
 }
 
-/* One line to the file. After a failure nothing is tried for a while. */
-static void write_line(struct qd_audit *audit, const struct line *line)
+static uint64_t count_lines(const char *text, size_t size)
+{
+    uint64_t count = 0;
+
+    for (size_t i = 0; i < size; i++)
+        count += text[i] == '\n';
+    return count;
+}
+
+/* The batch to the file. After a failure nothing is tried for a while. */
+static void write_batch(struct qd_audit *audit)
 {
     bool rest = audit->failing && uv_hrtime() - audit->failed_ns < RETRY_NS;
+    size_t size = audit->batched, written = 0;
 
-    if (rest || !open_file(audit) || !tell_dropped(audit) || !write_bytes(audit, line->text, line->size)) {
-        audit->unwritten++;
+    audit->batched = 0;
+    if (size == 0)
         return;
-    }
+    if (!rest && open_file(audit) && tell_dropped(audit))
+        written = write_text(audit, audit->batch, size);
+    audit->unwritten += count_lines(audit->batch + written, size - written);
+    if (written < size)
+        return;
     if (audit->failing)
         qd_log(QD_LOG_NOTICE, "audit: %s is written again", audit->path);
     audit->failing = false;
 }
 
+static void send_to_journal(const char *text, size_t size)
+{
+    sd_journal_send("MESSAGE=%.*s", (int)size - 1, text, "PRIORITY=6", "SYSLOG_IDENTIFIER=qubesd-audit",
+                    NULL);
+}
+
+static void write_line(struct qd_audit *audit, const char *text, size_t size)
+{
+    if (audit->to_journal)
+        send_to_journal(text, size);
+    if (!audit->path)
+        return;
+    if (audit->batched + size > sizeof(audit->batch))
+        write_batch(audit);
+    memcpy(audit->batch + audit->batched, text, size);
+    audit->batched += size;
+}
+
+/* Of lines that found no room in the queue. */
+static void write_dropped(struct qd_audit *audit, uint64_t dropped)
+{
+    char text[128];
+    struct timespec now;
+
+    qd_log(QD_LOG_WARNING, "audit: %llu lines are dropped: they came faster than they could be written",
+           (unsigned long long)dropped);
+    clock_gettime(CLOCK_REALTIME, &now);
+    if (audit->to_journal)
+        send_to_journal(text, qd_audit_format_dropped(&now, dropped, text));
+    audit->unwritten += dropped;
+    if (audit->path && !audit->failing && open_file(audit))
+        tell_dropped(audit);
+}
+
 static void write_all(struct qd_audit *audit, struct line *line, uint64_t dropped)
 {
-    audit->unwritten += dropped;
     while (line) {
         struct line *next = line->next;
 
-        if (audit->to_journal)
-            sd_journal_send("MESSAGE=%.*s", (int)line->size - 1, line->text, "PRIORITY=6",
-                            "SYSLOG_IDENTIFIER=qubesd-audit", NULL);
-        if (audit->path)
-            write_line(audit, line);
+        write_line(audit, line->text, line->size);
         free(line);
         line = next;
     }
+    write_batch(audit);
+    if (dropped > 0)
+        write_dropped(audit, dropped);
+}
+
+#ifdef QD_TESTING
+/* A disk that hangs as long as the file named by QD_TEST_AUDIT_STALL exists. */
+static void stall(void)
+{
+    const char *path = getenv("QD_TEST_AUDIT_STALL");
+
+    while (path && access(path, F_OK) == 0)
+        usleep(1000);
+}
+#else
+static void stall(void)
+{
+}
+#endif
+
+/* Waits for lines, and then a moment for more, since waking this thread for each would cost calls more than
+ * the lines do. Takes all; whether the daemon goes on. */
+static bool take_lines(struct qd_audit *audit, struct line **ret_lines, uint64_t *ret_dropped)
+{
+    bool stopping;
+
+    uv_mutex_lock(&audit->mutex);
+    while (!audit->first && !audit->stopping)
+        uv_cond_wait(&audit->queued, &audit->mutex);
+    if (!audit->stopping)
+        uv_cond_timedwait(&audit->queued, &audit->mutex, GATHER_NS);
+    *ret_lines = audit->first;
+    *ret_dropped = audit->dropped;
+    stopping = audit->stopping;
+    audit->first = audit->last = NULL;
+    audit->bytes = 0;
+    audit->dropped = 0;
+    uv_mutex_unlock(&audit->mutex);
+    return !stopping;
 }
 
 static void run(void *context)
 {
     struct qd_audit *audit = context;
-    bool stopping = false;
+    struct line *lines;
+    uint64_t dropped;
+    bool goes_on;
 
-    while (!stopping) {
-        struct line *lines;
-        uint64_t dropped;
-
-        uv_mutex_lock(&audit->mutex);
-        while (!audit->first && !audit->stopping)
-            uv_cond_wait(&audit->queued, &audit->mutex);
-        lines = audit->first;
-        dropped = audit->dropped;
-        stopping = audit->stopping;
-        audit->first = audit->last = NULL;
-        audit->bytes = 0;
-        audit->dropped = 0;
-        uv_mutex_unlock(&audit->mutex);
+    do {
+        goes_on = take_lines(audit, &lines, &dropped);
+        stall();
         write_all(audit, lines, dropped);
-    }
+    } while (goes_on);
     if (audit->path && audit->unwritten > 0 && open_file(audit))
         tell_dropped(audit);
     close_file(audit);
@@ -267,13 +348,14 @@ void qd_audit_record(struct qd_daemon *daemon, struct qd_audit_entry *entry)
     }
     *line = (struct line){.size = size};
     memcpy(line->text, text, size);
-    if (audit->last)
+    if (audit->last) {
         audit->last->next = line;
-    else
+    } else {
         audit->first = line;
+        uv_cond_signal(&audit->queued);
+    }
     audit->last = line;
     audit->bytes += size;
-    uv_cond_signal(&audit->queued);
     uv_mutex_unlock(&audit->mutex);
 }
 
@@ -295,7 +377,8 @@ void qd_audit_close(struct qd_daemon *daemon)
     uv_mutex_unlock(&audit->mutex);
     if (!over) {
         /* The disk hangs. The thread keeps what it has; the process ends anyway. */
-        qd_log(QD_LOG_ERROR, "audit: %s cannot be written in time, lines are lost", audit->path);
+        qd_log(QD_LOG_ERROR, "audit: %s cannot be written in time, lines are lost",
+               audit->path ? audit->path : "the journal");
         return;
     }
     uv_thread_join(&audit->thread);

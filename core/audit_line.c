@@ -1,29 +1,47 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 #include "qd/audit.h"
 
-#include <inttypes.h>
-#include <stdarg.h>
-#include <stdio.h>
 #include <string.h>
+
+#define VALUES 11 /* that a line can have */
+
+_Static_assert(QD_AUDIT_LINE_MAX > VALUES * (6 * QD_AUDIT_VALUE_MAX + 2) + 1024, "the longest line fits");
 
 struct line {
     char *out;
     size_t used;
+    bool cut; /* a value was longer than it may be */
 };
 
-static void add(struct line *line, const char *format, ...) __attribute__((format(printf, 2, 3)));
-
-/* All that is added fits: QD_AUDIT_LINE_MAX is more than all fields at their longest. */
-static void add(struct line *line, const char *format, ...)
+/* No printf here: a line is made for each call. All that is added fits (see above). */
+static void add(struct line *line, const char *text)
 {
-    va_list arguments;
-    int size;
+    size_t size = strlen(text);
 
-    va_start(arguments, format);
-    size = vsnprintf(line->out + line->used, QD_AUDIT_LINE_MAX - line->used, format, arguments);
-    va_end(arguments);
-    if (size > 0 && (size_t)size < QD_AUDIT_LINE_MAX - line->used)
-        line->used += (size_t)size;
+    memcpy(line->out + line->used, text, size);
+    line->used += size;
+}
+
+/* With zeros before it, up to the width. */
+static void add_number(struct line *line, uint64_t number, size_t width)
+{
+    char digits[24];
+    size_t at = sizeof(digits);
+
+    do
+        digits[--at] = (char)('0' + number % 10);
+    while ((number /= 10) > 0 || sizeof(digits) - at < width);
+    memcpy(line->out + line->used, digits + at, sizeof(digits) - at);
+    line->used += sizeof(digits) - at;
+}
+
+static void add_escape(struct line *line, unsigned char byte)
+{
+    static const char hex[] = "0123456789abcdef";
+
+    add(line, "\\u00");
+    line->out[line->used++] = hex[byte >> 4];
+    line->out[line->used++] = hex[byte & 0xf];
 }
 
 /* The size of the UTF-8 sequence at the beginning, 0 when there is none. */
@@ -50,14 +68,16 @@ static void add_string(struct line *line, const char *text, size_t size)
     const unsigned char *bytes = (const unsigned char *)text;
     char *out = line->out;
 
-    if (size > QD_AUDIT_VALUE_MAX)
+    if (size > QD_AUDIT_VALUE_MAX) {
         size = QD_AUDIT_VALUE_MAX;
+        line->cut = true;
+    }
     out[line->used++] = '"';
     for (size_t i = 0; i < size;) {
         size_t valid = sequence_size(bytes + i, size - i);
 
         if (valid == 0 || bytes[i] < 0x20 || bytes[i] == 0x7f) {
-            line->used += (size_t)sprintf(out + line->used, "\\u%04x", bytes[i++]);
+            add_escape(line, bytes[i++]);
             continue;
         }
         if (bytes[i] == '"' || bytes[i] == '\\')
@@ -69,38 +89,49 @@ static void add_string(struct line *line, const char *text, size_t size)
     out[line->used++] = '"';
 }
 
-static void add_field(struct line *line, const char *name, struct qd_slice value)
+static void add_field(struct line *line, const char *key, struct qd_slice value)
 {
-    add(line, ",\"%s\":", name);
+    add(line, key);
     add_string(line, value.data, value.size);
 }
 
-static void add_text(struct line *line, const char *name, const char *text)
+static void add_text(struct line *line, const char *key, const char *text)
 {
     if (text && text[0])
-        add_field(line, name, (struct qd_slice){text, strlen(text)});
+        add_field(line, key, (struct qd_slice){text, strlen(text)});
 }
 
 static void add_time(struct line *line, const struct timespec *time)
 {
     struct tm parts;
-    char text[32];
 
     gmtime_r(&time->tv_sec, &parts);
-    strftime(text, sizeof(text), "%Y-%m-%dT%H:%M:%S", &parts);
-    add(line, "{\"time\":\"%s.%06ldZ\"", text, time->tv_nsec / 1000);
+    add(line, "{\"time\":\"");
+    add_number(line, (uint64_t)parts.tm_year + 1900, 4);
+    add(line, "-");
+    add_number(line, (uint64_t)parts.tm_mon + 1, 2);
+    add(line, "-");
+    add_number(line, (uint64_t)parts.tm_mday, 2);
+    add(line, "T");
+    add_number(line, (uint64_t)parts.tm_hour, 2);
+    add(line, ":");
+    add_number(line, (uint64_t)parts.tm_min, 2);
+    add(line, ":");
+    add_number(line, (uint64_t)parts.tm_sec, 2);
+    add(line, ".");
+    add_number(line, (uint64_t)time->tv_nsec / 1000, 6);
+    add(line, "Z\"");
 }
 
 static void add_shadow(struct line *line, const struct qd_audit_shadow *shadow)
 {
-    add(line, ",\"shadow\":{\"verdict\":\"%s\"",
-        shadow->failed    ? "failed"
-        : shadow->removed ? "filtered"
-                          : "denied");
-    if (shadow->removed)
-        add(line, ",\"removed\":%zu", shadow->removed);
-    add_text(line, "rule", shadow->rule);
-    add_text(line, "reason", shadow->reason);
+    add_text(line, ",\"shadow\":{\"verdict\":", shadow->verdict);
+    if (shadow->removed) {
+        add(line, ",\"removed\":");
+        add_number(line, shadow->removed, 1);
+    }
+    add_text(line, ",\"rule\":", shadow->rule);
+    add_text(line, ",\"reason\":", shadow->reason);
     add(line, "}");
 }
 
@@ -109,22 +140,31 @@ size_t qd_audit_format(const struct qd_audit_entry *entry, char *out)
     struct line line = {.out = out};
 
     add_time(&line, &entry->time);
-    add(&line, ",\"sequence\":%" PRIu64 ",\"generation\":%u,\"digest\":\"%s\"", entry->sequence,
-        entry->generation, entry->digest);
-    add_field(&line, "source", entry->source);
-    add_field(&line, "method", entry->method);
-    add_field(&line, "destination", entry->destination);
-    add_field(&line, "argument", entry->argument);
-    add(&line, ",\"verdict\":\"%s\"", entry->verdict);
-    add_text(&line, "rule", entry->rule);
-    add_text(&line, "reason", entry->reason);
+    add(&line, ",\"sequence\":");
+    add_number(&line, entry->sequence, 1);
+    add(&line, ",\"generation\":");
+    add_number(&line, entry->generation, 1);
+    add_text(&line, ",\"digest\":", entry->digest);
+    add_field(&line, ",\"source\":", entry->source);
+    add_field(&line, ",\"method\":", entry->method);
+    add_field(&line, ",\"destination\":", entry->destination);
+    add_field(&line, ",\"argument\":", entry->argument);
+    add_text(&line, ",\"verdict\":", entry->verdict);
+    add_text(&line, ",\"rule\":", entry->rule);
+    add_text(&line, ",\"reason\":", entry->reason);
     if (entry->expected)
         add(&line, ",\"expected\":true");
+    if (entry->console)
+        add(&line, ",\"console\":true");
     if (entry->hidden)
         add(&line, ",\"hidden\":true");
     if (entry->shadow)
         add_shadow(&line, entry->shadow);
-    add(&line, ",\"microseconds\":%" PRIu64 "}\n", (entry->asked_ns + 500) / 1000);
+    if (line.cut)
+        add(&line, ",\"cut\":true");
+    add(&line, ",\"microseconds\":");
+    add_number(&line, (entry->asked_ns + 500) / 1000, 1);
+    add(&line, "}\n");
     return line.used;
 }
 
@@ -133,6 +173,8 @@ size_t qd_audit_format_dropped(const struct timespec *time, uint64_t count, char
     struct line line = {.out = out};
 
     add_time(&line, time);
-    add(&line, ",\"dropped\":%" PRIu64 "}\n", count);
+    add(&line, ",\"dropped\":");
+    add_number(&line, count, 1);
+    add(&line, "}\n");
     return line.used;
 }

@@ -143,8 +143,8 @@ static int filter_as(lua_State *L)
     if (call->state != QD_CALL_PERMITTED)
         return luaL_error(L, "%s: filter_as comes after permission", call->method->name);
     lua_settop(L, 4);
-    if (call->bypass ||
-        (method->hook_count == 0 && call->generation->narrow_count == 0 && !call->generation->lock_reason)) {
+    if (call->bypass || (method->hook_count == 0 && method->shadow_count == 0 &&
+                         call->generation->narrow_count == 0 && !call->generation->lock_reason)) {
         lua_settop(L, 3);
         return 1;
     }
@@ -157,6 +157,7 @@ static int filter_as(lua_State *L)
         question.arg.data = luaL_checklstring(L, -1, &question.arg.size);
         if (qd_permission_ask(L, &question, lua_istable(L, 4) ? 4 : 0, 0) == 0) {
             lua_pop(L, 1);
+            qd_decision_item(L, call, method, question.arg, lua_istable(L, 4) ? 4 : 0);
             lua_rawseti(L, 5, ++kept);
         } else if (question.failed) {
             return refuse(L, call, &question, 0);

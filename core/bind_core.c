@@ -140,8 +140,6 @@ static int config(lua_State *L)
         lua_pushstring(L, settings->kernels_dir);
     else if (strcmp(name, "libvirt_uri") == 0)
         lua_pushstring(L, settings->libvirt_uri);
-    else if (strcmp(name, "kvm") == 0)
-        lua_pushboolean(L, access("/dev/kvm", R_OK | W_OK) == 0);
     else if (strcmp(name, "timezone") == 0)
         push_timezone(L);
     else if (strcmp(name, "debug") == 0)
@@ -155,13 +153,15 @@ static int host(lua_State *L)
 {
     struct qd_virt_host host = qd_virt_host(qd_check_daemon(L)->virt);
 
-    lua_createtable(L, 0, 3);
+    lua_createtable(L, 0, 4);
     lua_pushinteger(L, (lua_Integer)host.memory_kib);
     lua_setfield(L, -2, "memory_kib");
     lua_pushinteger(L, host.cpus);
     lua_setfield(L, -2, "cpus");
     lua_pushstring(L, host.type);
     lua_setfield(L, -2, "type");
+    lua_pushboolean(L, host.kvm);
+    lua_setfield(L, -2, "kvm");
     return 1;
 }
 
@@ -377,6 +377,7 @@ void qd_bind_core_open(lua_State *L)
     qd_bind_untrusted_open(L);
     qd_bind_xml_open(L);
     qd_bind_run_open(L);
+    qd_bind_file_open(L);
     qd_bind_qubesdb_open(L);
     qd_bind_generation_open(L);
     lua_setglobal(L, "core");

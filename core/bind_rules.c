@@ -31,6 +31,7 @@ void qd_hook_free(struct qd_hook *hook)
 {
     free(hook->pattern);
     free(hook->file);
+    free(hook->told);
 }
 
 /* A pattern that no permission event can match is a mistake, most likely an event of another kind. */

@@ -31,6 +31,7 @@ static const struct setting settings[] = {
     {"qubesdb-dir", offsetof(struct qd_config, qubesdb_dir), "/var/run/qubes"},
     {"kernels-dir", offsetof(struct qd_config, kernels_dir), NULL},
     {"libvirt-uri", offsetof(struct qd_config, libvirt_uri), "test:///default"},
+    {"acl-tests", offsetof(struct qd_config, acl_tests), "no"},
     {"acl-coverage", offsetof(struct qd_config, acl_coverage), NULL},
     {"group", offsetof(struct qd_config, group), NULL},
     {"audit-file", offsetof(struct qd_config, audit_file), ""},
@@ -117,6 +118,7 @@ static void help(void)
            "  --ext-dir DIR       the site's own extensions (/etc/qubes/ext.d)\n"
            "  --policy-dir DIRS   the qrexec policy (/run/qubes/policy.d:/etc/qubes/policy.d)\n"
            "  --qubesdb-dir DIR   sockets of QubesDB's daemons (/var/run/qubes)\n"
+           "  --acl-tests yes     rules whose tests fail are not loaded (no)\n"
            "  --acl-coverage FILE which lines of rules have run, written at the end (for qubesd-acl test)\n"
            "  --kernels-dir DIR   kernels of qubes (vm-kernels in the state directory)\n"
            "  --libvirt-uri URI   the hypervisor (test:///default)\n"

@@ -3,6 +3,7 @@
 
 #include <lauxlib.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "permission_private.h"
@@ -28,6 +29,7 @@ static struct qd_audit_entry entry_of(const struct qd_call *call, const char *ve
                                    .destination = text_of(call->dest),
                                    .argument = call->arg,
                                    .verdict = verdict,
+                                   .console = call->bypass,
                                    .asked_ns = asked_ns};
 }
 
@@ -59,25 +61,49 @@ void qd_decision_refused(struct qd_call *call, const struct qd_question *questio
 
 /* ---- shadow rules ---- */
 
-static bool log_is_due(struct qd_hook *hook)
+/* The entry for a difference, or one that may be used for it; NULL: it has been logged lately, or enough of
+ * this rule has. */
+static struct qd_shadow_told *find_told(struct qd_hook *hook, const struct qd_question *question,
+                                        uint64_t now_ns)
 {
-    uint64_t now_ns = uv_hrtime();
+    struct qd_shadow_told *free_one = NULL;
 
-    if (hook->shadow_logged_ns && now_ns - hook->shadow_logged_ns < SHADOW_LOG_NS)
-        return false;
-    hook->shadow_logged_ns = now_ns;
-    return true;
+    if (!hook->told)
+        hook->told = calloc(QD_SHADOW_TOLD_MAX, sizeof(*hook->told));
+    for (size_t i = 0; hook->told && i < QD_SHADOW_TOLD_MAX; i++) {
+        struct qd_shadow_told *told = &hook->told[i];
+
+        if (told->ns == 0 || now_ns - told->ns >= SHADOW_LOG_NS)
+            free_one = told;
+        else if (told->method == question->method->number && told->source == question->source->qid)
+            return NULL;
+    }
+    return free_one;
 }
 
-static void log_difference(const struct qd_call *call, const struct qd_question *question, size_t removed)
+static bool log_is_due(struct qd_hook *hook, const struct qd_question *question)
+{
+    uint64_t now_ns = uv_hrtime();
+    struct qd_shadow_told *told = find_told(hook, question, now_ns);
+
+    if (told)
+        *told = (struct qd_shadow_told){now_ns, question->method->number, question->source->qid};
+    return told != NULL;
+}
+
+static void log_difference(const struct qd_call *call, const struct qd_question *question,
+                           const struct qd_audit_shadow *shadow)
 {
     char what[64] = "deny";
 
-    if (removed)
-        snprintf(what, sizeof(what), "remove %zu items of", removed);
+    if (shadow->removed)
+        snprintf(what, sizeof(what), "remove %zu items of", shadow->removed);
+    else if (question->visibility)
+        snprintf(what, sizeof(what), "hide the destination of");
     qd_log(QD_LOG_NOTICE, "shadow: %s would %s %s+%.*s (%s -> %s): %s%s", question->place, what,
-           call->method->name, (int)call->arg.size, call->arg.data, call->source->name->data,
-           call->dest->name->data, question->failed ? "the rule failed: " : "", question->reason);
+           question->visibility ? call->method->name : question->method->name, (int)question->arg.size,
+           question->arg.data, call->source->name->data, call->dest->name->data,
+           question->failed ? "the rule failed: " : "", question->reason);
 }
 
 /* A rule that uses up its budget is not asked any more: what has no effect must not cost each call that much.
@@ -91,7 +117,29 @@ static void judge_failure(struct qd_question *question)
            question->place, question->reason);
 }
 
-/* Asks the shadow rules. Whether they differ, and then how. */
+/* Counts a difference and, unless the like has just been told, logs it. It is put down to the rule. */
+static void tell_difference(struct qd_call *call, struct qd_question *question, struct qd_hook *rule,
+                            const char *verdict, struct qd_audit_shadow *shadow)
+{
+    question->hook = rule;
+    qd_permission_note_place(question);
+    shadow->verdict = verdict;
+    shadow->rule = question->place;
+    shadow->reason = question->reason;
+    call->daemon->status.shadow_differences++;
+    if (rule && log_is_due(rule, question))
+        log_difference(call, question, shadow);
+}
+
+static struct qd_question shadow_question(const struct qd_call *call, const struct qd_method *method)
+{
+    struct qd_question question = qd_call_question(call, method);
+
+    question.shadow = true;
+    return question;
+}
+
+/* Asks the shadow rules of the question's method. Whether they differ, and then how. */
 static bool ask_shadow(lua_State *L, struct qd_call *call, struct qd_question *question, int info, int list,
                        struct qd_audit_shadow *ret_shadow)
 {
@@ -99,54 +147,77 @@ static bool ask_shadow(lua_State *L, struct qd_call *call, struct qd_question *q
     size_t left = list ? lua_rawlen(L, list) : 0;
     int r = qd_permission_ask_set(L, question, info, list);
 
-    *ret_shadow = (struct qd_audit_shadow){.rule = question->place, .reason = question->reason};
+    *ret_shadow = (struct qd_audit_shadow){0};
+    if (r == 0 && list)
+        ret_shadow->removed = left - lua_rawlen(L, -1);
+    lua_settop(L, top);
     if (r < 0) {
         judge_failure(question);
-        ret_shadow->failed = question->failed;
-    } else if (list) {
-        ret_shadow->removed = left - lua_rawlen(L, -1);
-        if (ret_shadow->removed)
-            qd_permission_note_place(question);
+        tell_difference(call, question, question->hook, question->failed ? "failed" : "denied", ret_shadow);
+    } else if (ret_shadow->removed) {
+        tell_difference(call, question, question->remover, "filtered", ret_shadow);
     }
-    lua_settop(L, top);
-    if (r == 0 && ret_shadow->removed == 0)
-        return false;
-    call->daemon->status.shadow_differences++;
-    if (!question->hook || log_is_due(question->hook))
-        log_difference(call, question, ret_shadow->removed);
-    return true;
+    return r < 0 || ret_shadow->removed;
 }
 
-/* A copy of the reference to the list; core.all_qubes(), which stands for one that no filter has seen, as an
- * array. */
-static int push_list(lua_State *L, int list)
+/* Whether shadow rules on admin.vm.List would hide the call's destination from its source: then the call
+ * would not come as far as its own rules. */
+static bool ask_hidden(lua_State *L, struct qd_call *call, struct qd_question *question,
+                       struct qd_audit_shadow *ret_shadow)
 {
-    if (!list)
-        return 0;
-    luaL_checkstack(L, 6, "shadow rules");
-    lua_pushvalue(L, list);
-    qd_permission_spread(L, lua_gettop(L));
-    return lua_gettop(L);
+    if (!question->method || question->method->shadow_count == 0 || call->dest == call->source ||
+        call->dest->qid == 0)
+        return false;
+    question->visibility = true;
+    question->dest = qd_model_qube_by_qid(call->daemon->model, 0);
+    if (qd_permission_visible_set(L, question, call->dest))
+        return false;
+    *ret_shadow = (struct qd_audit_shadow){0};
+    judge_failure(question);
+    tell_difference(call, question, question->hook, question->failed ? "failed" : "hidden", ret_shadow);
+    return true;
 }
 
 void qd_decision_permitted(lua_State *L, struct qd_call *call, int info, int list, uint64_t asked_ns)
 {
+    struct qd_question hiding = shadow_question(call, call->generation->list_method),
+                       question = shadow_question(call, call->method);
     struct qd_audit_shadow shadow;
-    struct qd_question question = qd_call_question(call, call->method);
     struct qd_audit_entry entry;
     int top = lua_gettop(L);
     bool differs = false;
 
-    question.shadow = true;
-    if (call->method->shadow_count > 0 && !call->bypass)
-        differs = ask_shadow(L, call, &question, info, push_list(L, list), &shadow);
-    lua_settop(L, top);
+    hiding.arg = (struct qd_slice){"", 0};
+    if (call->generation->has_shadow && !call->bypass) {
+        luaL_checkstack(L, 16, "shadow rules");
+        differs = ask_hidden(L, call, &hiding, &shadow);
+        if (list && call->method->shadow_count > 0) {
+            lua_pushvalue(L, list);
+            list = lua_gettop(L);
+            qd_permission_spread(L, list);
+        }
+        differs = differs ||
+                  (call->method->shadow_count > 0 && ask_shadow(L, call, &question, info, list, &shadow));
+        lua_settop(L, top);
+    }
     if (!qd_audit_wants(call->daemon, call->source->qid))
         return;
     entry = entry_of(call, "permitted", asked_ns);
     if (differs)
         entry.shadow = &shadow;
     qd_audit_record(call->daemon, &entry);
+}
+
+void qd_decision_item(lua_State *L, struct qd_call *call, const struct qd_method *method,
+                      struct qd_slice item, int info)
+{
+    struct qd_question question = shadow_question(call, method);
+    struct qd_audit_shadow shadow;
+
+    if (method->shadow_count == 0 || call->dry)
+        return;
+    question.arg = item;
+    ask_shadow(L, call, &question, info, 0, &shadow);
 }
 
 void qd_decision_unknown(struct qd_daemon *daemon, const struct qd_request *request,

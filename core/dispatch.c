@@ -141,9 +141,12 @@ static bool is_ascii(struct qd_slice slice)
 static bool is_within_limits(struct qd_daemon *daemon, const struct qd_object *source, struct qd_slice method,
                              enum qd_asked asked, struct qd_refusal *refusal)
 {
-    if (asked == QD_ASKED_BY_CONSOLE ||
-        qd_limit_take(daemon, source, method, asked == QD_ASKED_DRY, refusal->message))
+    if (asked == QD_ASKED_BY_CONSOLE)
         return true;
+    refusal->limit = qd_limit_take(daemon, source, method, asked == QD_ASKED_DRY);
+    if (!refusal->limit)
+        return true;
+    qd_limit_describe(refusal->limit, refusal->message);
     refusal->class_name = "QubesException";
     return false;
 }
@@ -184,6 +187,7 @@ bool qd_dispatch_check(struct qd_daemon *daemon, enum qd_socket socket, enum qd_
 {
     struct qd_ends ends;
 
+    ret_refusal->limit = NULL;
     if (!find_ends(daemon, request, asked, &ends, ret_refusal))
         return false;
     ends.method =

@@ -9,6 +9,7 @@
 #include "qd/bind_core.h"
 #include "qd/call.h"
 #include "qd/generation.h"
+#include "qd/limit.h"
 
 #define DRY "qd.dry"
 
@@ -55,7 +56,8 @@ void qd_dry_ended(struct qd_call *call, const char *body, size_t size)
 {
     struct qd_dry *dry = call->dry;
 
-    dry->verdict = call->state == QD_CALL_PERMITTED ? QD_VERDICT_PERMITTED : QD_VERDICT_UNDECIDED;
+    dry->permitted = call->state == QD_CALL_PERMITTED;
+    dry->verdict = dry->permitted ? QD_VERDICT_PERMITTED : QD_VERDICT_UNDECIDED;
     if (!body)
         return;
     dry->body = malloc(size + 1);
@@ -71,6 +73,7 @@ void qd_dry_raised(struct qd_call *call, bool known, const char *class_name, con
 {
     struct qd_dry *dry = call->dry;
 
+    dry->permitted = call->state == QD_CALL_PERMITTED && !was_refused(dry);
     if (!known && !call->daemon->config.debug) {
         dry->verdict = QD_VERDICT_CLOSED;
         dry->problem = strdup(message);
@@ -90,14 +93,19 @@ static void run(struct qd_daemon *daemon, struct qd_generation *generation, cons
                 struct qd_dry *dry)
 {
     enum qd_socket socket = qd_method_socket(request->method.data, request->method.size);
-    struct qd_ends ends;
+    struct qd_ends ends = {0};
     struct qd_refusal refusal;
     struct qd_call *call;
+    bool is_call;
 
     if (socket == QD_SOCKET_CONSOLE)
         socket = QD_SOCKET_ADMIN; /* the console is outside the rules: there is nothing to explain */
-    if (!qd_dispatch_check(daemon, socket, QD_ASKED_DRY, request, &ends, &refusal)) {
+    is_call = qd_dispatch_check(daemon, socket, QD_ASKED_DRY, request, &ends, &refusal);
+    dry->method = ends.method;
+    if (!is_call) {
         dry->verdict = QD_VERDICT_EXCEPTION;
+        if (refusal.limit)
+            snprintf(dry->place, sizeof(dry->place), "%.180s:%d", refusal.limit->file, refusal.limit->line);
         dry->class_name = strdup(refusal.class_name);
         dry->message = strdup(refusal.message);
         return;
@@ -159,7 +167,11 @@ static void push_result(lua_State *L, const struct qd_generation *generation, co
         [QD_VERDICT_DENIED] = "denied",       [QD_VERDICT_FAILED] = "failed",
         [QD_VERDICT_EXCEPTION] = "exception", [QD_VERDICT_UNDECIDED] = "undecided"};
 
+    static const char *const needs[] = {
+        [QD_NEED_NONE] = "none", [QD_NEED_REQUIRED] = "required", [QD_NEED_OPTIONAL] = "optional"};
+
     qd_trace_push(L, &dry->trace);
+    set_text(L, "payload", dry->method ? needs[dry->method->payload] : NULL);
     set_text(L, "verdict", words[dry->verdict]);
     set_text(L, "class", dry->class_name);
     set_text(L, "message", dry->message);
@@ -172,6 +184,8 @@ static void push_result(lua_State *L, const struct qd_generation *generation, co
         lua_pushlstring(L, dry->body, dry->body_size);
         lua_setfield(L, -2, "body");
     }
+    lua_pushboolean(L, dry->permitted);
+    lua_setfield(L, -2, "permitted");
     lua_pushinteger(L, generation->number);
     lua_setfield(L, -2, "generation");
 }
@@ -186,6 +200,7 @@ int qd_bind_explain(lua_State *L)
     const char *bytes = luaL_checklstring(L, 1, &size);
     struct qd_object *subject = lua_isnoneornil(L, 2) ? NULL : qd_check_object(L, 2);
     const char *event = luaL_optstring(L, 3, "");
+    int64_t now_s = luaL_optinteger(L, 4, 0);
     uint64_t deadline = generation->script_deadline_ns;
 
     lua_settop(L, 3);
@@ -196,6 +211,7 @@ int qd_bind_explain(lua_State *L)
     dry = push_dry(L);
     dry->subject = subject;
     dry->event = event;
+    dry->trace.now_s = now_s;
     if (qd_frame_parse(bytes, size, &request) == 0) {
         generation->trace = &dry->trace;
         run(daemon, generation, &request, dry);

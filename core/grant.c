@@ -12,6 +12,7 @@
 #include "qd/clock.h"
 #include "qd/generation.h"
 #include "qd/log.h"
+#include "qd/trace.h"
 
 #define EVENT "admin-permission:"
 
@@ -89,13 +90,16 @@ static int judge(lua_State *L)
     at_hand.dest = qd_check_object(L, -1);
     lua_getfield(L, 3, "arg");
     at_hand.arg = luaL_checkstring(L, -1);
-    at_hand.now_s = qd_clock_wall_s();
+    at_hand.now_s = qd_trace_wall_s(generation);
     refusing = find_refusing(generation, &at_hand, &fitting);
     if (refusing != grant)
         return 0;
     lua_settop(L, 0);
-    lua_pushfstring(L, "%s%s%s", fitting ? "no grant is in force now" : "no grant permits this call",
-                    grant->reason ? ": " : "", grant->reason ? grant->reason : "");
+    if (fitting)
+        lua_pushfstring(L, "no grant is in force now%s%s", grant->reason ? ": " : "",
+                        grant->reason ? grant->reason : "");
+    else
+        lua_pushliteral(L, "no grant permits this call");
     return qd_bind_rules_deny(L);
 }
 

@@ -197,7 +197,7 @@ static void count_refusal(struct qd_daemon *daemon, const struct qd_limit *limit
     }
 }
 
-static void describe(const struct qd_limit *limit, char ret_message[static 256])
+void qd_limit_describe(const struct qd_limit *limit, char ret_message[static 256])
 {
     snprintf(ret_message, 256, "over the limit of %.14g calls a second%s%s", limit->rate,
              limit->reason ? ": " : "", limit->reason ? limit->reason : "");
@@ -223,8 +223,8 @@ static bool applies(const struct qd_limit *limit, const struct qd_model *model,
 
 /* First whether all buckets have a token, then one of each: a call that one limit refuses costs nothing of
  * another. */
-bool qd_limit_take(struct qd_daemon *daemon, const struct qd_object *source, struct qd_slice method, bool dry,
-                   char ret_message[static 256])
+const struct qd_limit *qd_limit_take(struct qd_daemon *daemon, const struct qd_object *source,
+                                     struct qd_slice method, bool dry)
 {
     const struct qd_generation *generation = daemon->generation;
     struct bucket *taken[QD_LIMITS_MAX];
@@ -233,7 +233,7 @@ bool qd_limit_take(struct qd_daemon *daemon, const struct qd_object *source, str
     char name[128];
 
     if (source->qid == 0 || generation->limit_count == 0)
-        return true;
+        return NULL;
     canonical(method, name);
     now_ns = qd_clock_steady_ns();
     for (size_t i = 0; i < generation->limit_count; i++) {
@@ -245,14 +245,13 @@ bool qd_limit_take(struct qd_daemon *daemon, const struct qd_object *source, str
         if (!taken[count] || taken[count]->tokens < 1) {
             if (!dry)
                 count_refusal(daemon, limit, source, taken[count], now_ns);
-            describe(limit, ret_message);
-            return false;
+            return limit;
         }
         count++;
     }
     for (size_t i = 0; i < count && !dry; i++)
         taken[i]->tokens -= 1;
-    return true;
+    return NULL;
 }
 
 void qd_limit_adopt(struct qd_generation *generation, struct qd_generation *before)

@@ -103,8 +103,9 @@ static void load_shadow(struct qd_load *load)
     if (stat(path, &status) < 0 && errno == ENOENT)
         return;
     generation->loading_shadow = true;
-    r = qd_load_folder(load, path, "acl.d/shadow", load_rule, 0);
+    r = qd_load_folder(load, path, "acl.d/shadow", load_rule_or_report, 0);
     generation->loading_shadow = false;
+    generation->has_shadow = r == 0 && generation->hook_count > count;
     if (r == 0)
         return;
     qd_log(QD_LOG_ERROR, "the shadow rules do not load, so there are none: %s",
@@ -152,7 +153,7 @@ int qd_load_check_rules(struct qd_load *load)
         if (hook->matched)
             continue;
         r = qd_load_core_hook(load, "unmatched_rule", hook->pattern);
-        if (r == 0 && hook->shadow && !lua_isnil(L, -1))
+        if (r == 0 && hook->shadow && !load->options->report && !lua_isnil(L, -1))
             qd_log(QD_LOG_ERROR, "%s:%d: %s", hook->file, hook->line, lua_tostring(L, -1));
         else if (r == 0 && !lua_isnil(L, -1))
             r = qd_load_fail(load, "%s:%d: %s", hook->file, hook->line, lua_tostring(L, -1));

@@ -338,7 +338,7 @@ static int finish(struct qd_daemon *daemon, int r)
     qd_connections_free(daemon);
     qd_server_free(daemon);
     qd_qubesdb_free(daemon->qubesdb);
-    free(daemon->reload);
+    qd_reload_free(daemon);
     qd_store_close(daemon->store);
     qd_model_free(daemon->model);
     if (uv_loop_close(&daemon->loop) < 0) {

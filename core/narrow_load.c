@@ -111,6 +111,7 @@ struct reading {
     int directory; /* descriptor, or -1 */
     uid_t owner;
     size_t bytes;
+    bool placed; /* the problem names file and line */
     uint64_t until_ns;
 };
 
@@ -233,8 +234,10 @@ static int load_file(struct reading *reading, const char *name)
     close(fd);
     if (r == 0) {
         r = qd_load_narrow_rule(reading->load, shown, text, size, reading->until_ns);
-        if (r < 0)
+        if (r < 0) {
             reading->narrow->problem = qd_load_take_message(reading->load);
+            reading->placed = true;
+        }
     }
     free(text);
     return r;
@@ -258,6 +261,20 @@ static int load_files(struct reading *reading)
     return r;
 }
 
+/* Where all mistakes are wanted. One of a directory is that of the line that names it. */
+static void report(const struct reading *reading)
+{
+    const struct qd_load_options *options = qd_load_options_of(reading->load);
+    const struct qd_narrow *narrow = reading->narrow;
+    const char *problem = narrow->problem ? narrow->problem : "no memory";
+    char message[512];
+
+    if (!options->report)
+        return;
+    snprintf(message, sizeof(message), "%s:%d: %s", narrow->file, narrow->line, problem);
+    options->report(options->report_context, true, reading->placed ? problem : message);
+}
+
 static void load_set(struct qd_load *load, struct qd_narrow *narrow)
 {
     struct reading reading = {.load = load,
@@ -274,6 +291,7 @@ static void load_set(struct qd_load *load, struct qd_narrow *narrow)
     if (r == 0)
         return;
     narrow->refused = true;
+    report(&reading);
     qd_log(QD_LOG_ERROR, "narrow rules do not load, so nobody but dom0 gets at qubes with %s: %s",
            narrow->tag.text, narrow->problem ? narrow->problem : "no memory");
     /* What did not load is part of what the digest stands for. */

@@ -46,6 +46,8 @@ static void apply_filters(lua_State *L, struct qd_question *question, int filter
             qd_filter_items(L, filter, list);
         else
             qd_filter_whole(L, filter, list);
+        if (!question->remover && lua_rawlen(L, list) < lua_rawlen(L, before))
+            question->remover = question->hook;
         qd_trace_filtered(question, lua_rawlen(L, before) - lua_rawlen(L, list));
         if (trace)
             qd_trace_kept(trace, L, question->hook, before, list);

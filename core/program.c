@@ -266,7 +266,8 @@ static struct qd_program *program_new(struct qd_daemon *daemon, const struct qd_
         return NULL;
     }
     program->result->status = -1;
-    memcpy(program->input, request->input, request->input_size);
+    if (request->input_size)
+        memcpy(program->input, request->input, request->input_size);
     return program;
 }
 

@@ -8,6 +8,7 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "qd/acl_tests.h"
 #include "qd/bind_core.h"
 #include "qd/call.h"
 #include "qd/generation.h"
@@ -25,6 +26,7 @@
           */
 #define WATCHES_MAX 32
 #define POLICIES_MAX 4
+#define FOLDERS 2
 
 struct asker {
     struct asker *next;
@@ -45,6 +47,7 @@ struct qd_reload {
     size_t policy_count;
     uv_fs_event_t watches[WATCHES_MAX];
     size_t watch_count;
+    uv_fs_event_t folders[FOLDERS];
     uv_fs_event_t narrows[QD_NARROWS_MAX]; /* the directories of the serving generation's narrow sets */
     size_t narrow_count;                   /* of those that are initialised */
     uv_timer_t settle, back;
@@ -52,14 +55,18 @@ struct qd_reload {
     uint64_t first_change_ms;
     uv_work_t work;
     bool loading;
-    struct asker *asked;  /* since the last load began */
-    struct asker *served; /* by the load that is under way */
-    unsigned handles;     /* open */
+    struct asker *asked;        /* since the last load began */
+    struct asker *served;       /* by the load that is under way */
+    unsigned handles;           /* open */
+    struct qd_acl_tests *tests; /* NULL: what loads is not tested */
     /* the work's results */
     struct qd_generation *generation;
     char *message;
     bool rules;
 };
+
+/* Folders beneath the rules. They may come and go, too. */
+static const char *const folder_names[FOLDERS] = {"shadow", "spec"};
 
 static struct qd_load_options options_of(const struct qd_daemon *daemon, bool first)
 {
@@ -155,6 +162,7 @@ static void load(uv_work_t *work)
 static void begin(struct qd_reload *reload);
 static void watch_narrows(struct qd_reload *reload, bool anew);
 static void watch_policies(struct qd_reload *reload);
+static void watch_folders(struct qd_reload *reload);
 
 static void tell(struct asker *askers, const char *error)
 {
@@ -168,40 +176,67 @@ static void tell(struct asker *askers, const char *error)
     }
 }
 
-static void loaded(uv_work_t *work, int status)
+/* What has loaded begins to serve. */
+static void swap(struct qd_reload *reload)
 {
-    struct qd_reload *reload = work->data;
+    struct qd_daemon *daemon = reload->daemon;
+    struct qd_generation *old = daemon->generation;
+
+    adopt(daemon, reload->generation);
+    reload->generation = NULL;
+    qd_notify("READY=1\nSTATUS=Generation %u", daemon->generation->number);
+    watch_narrows(reload, false);
+    qd_subscribers_ask_again(daemon);
+    keep(daemon, old);
+}
+
+/* The end of a load: swaps it in, unless there is a problem. */
+static void conclude(struct qd_reload *reload, const char *problem)
+{
     struct qd_daemon *daemon = reload->daemon;
     struct asker *served = reload->served;
 
-    (void)status;
     reload->loading = false;
     reload->served = NULL;
     if (daemon->stopping) {
-        if (reload->generation)
-            qd_generation_unref(reload->generation);
-        tell(served, "the daemon stops");
-    } else if (!reload->generation) {
-        qd_log(QD_LOG_ERROR, "not reloaded, generation %u goes on: %s", daemon->generation->number,
-               reload->message);
+        problem = "the daemon stops";
+    } else if (problem) {
+        qd_log(QD_LOG_ERROR, "not reloaded, generation %u goes on: %s", daemon->generation->number, problem);
         qd_notify("READY=1\nSTATUS=Generation %u; the last reload failed: %s", daemon->generation->number,
-                  reload->message ? reload->message : "");
-        tell(served, reload->message ? reload->message : "no memory");
+                  problem);
     } else {
-        struct qd_generation *old = daemon->generation;
-
-        adopt(daemon, reload->generation);
-        qd_notify("READY=1\nSTATUS=Generation %u", daemon->generation->number);
-        watch_narrows(reload, false);
-        qd_subscribers_ask_again(daemon);
-        keep(daemon, old);
-        tell(served, NULL);
+        swap(reload);
     }
+    tell(served, problem);
+    qd_generation_unref(reload->generation);
+    reload->generation = NULL;
     free(reload->message);
     reload->message = NULL;
-    reload->generation = NULL;
     if (reload->asked && !daemon->stopping)
         begin(reload);
+}
+
+static void tested(void *context, const char *problem)
+{
+    conclude(context, problem);
+}
+
+static void loaded(uv_work_t *work, int status)
+{
+    struct qd_reload *reload = work->data;
+    int r = 0;
+
+    (void)status;
+    if (!reload->generation) {
+        conclude(reload, reload->message ? reload->message : "no memory");
+        return;
+    }
+    if (reload->tests && !reload->daemon->stopping) {
+        r = qd_acl_tests_run(reload->tests, reload->generation, tested, reload);
+        if (r == 0)
+            return;
+    }
+    conclude(reload, r < 0 ? "the tests of the rules cannot be started" : NULL);
 }
 
 static void begin(struct qd_reload *reload)
@@ -211,6 +246,7 @@ static void begin(struct qd_reload *reload)
     reload->loading = true;
     reload->work.data = reload;
     watch_policies(reload); /* before the files are read, so that no change is missed */
+    watch_folders(reload);
     watch_narrows(reload, true);
     qd_notify("RELOADING=1\nMONOTONIC_USEC=%llu", (unsigned long long)(uv_hrtime() / 1000));
     if (uv_queue_work(&reload->daemon->loop, &reload->work, load, loaded) < 0) {
@@ -296,14 +332,31 @@ static void settle(struct qd_reload *reload)
     uv_timer_start(&reload->settle, settled, wait, 0);
 }
 
+static bool is_folder(const char *file)
+{
+    return strcmp(file, folder_names[0]) == 0 || strcmp(file, folder_names[1]) == 0;
+}
+
 static void changed(uv_fs_event_t *watch, const char *file, int events, int status)
 {
     size_t size = file ? strlen(file) : 0;
 
     (void)events;
-    if (status < 0 || (size && (size < 4 || strcmp(file + size - 4, ".lua") != 0)))
-        return;
-    settle(watch->data);
+    if (status >= 0 && (size == 0 || (size >= 4 && strcmp(file + size - 4, ".lua") == 0) || is_folder(file)))
+        settle(watch->data);
+}
+
+static void watch_folders(struct qd_reload *reload)
+{
+    for (size_t i = 0; i < FOLDERS; i++) {
+        char path[4096];
+
+        uv_fs_event_stop(&reload->folders[i]);
+        if (strcmp(folder_names[i], "spec") == 0 && !reload->tests)
+            continue;
+        snprintf(path, sizeof(path), "%s/%s", reload->daemon->config.acl_dir, folder_names[i]);
+        uv_fs_event_start(&reload->folders[i], changed, path, 0); /* fails when it isn't there */
+    }
 }
 
 /* An included file may have any name. Names that begin with a dot are those of editors. */
@@ -455,9 +508,34 @@ static void watch_tree(struct qd_reload *reload, const char *path, int depth)
     uv_fs_req_cleanup(&request);
 }
 
+/* At start a generation serves untested: somebody has to. */
+static void first_tested(void *context, const char *problem)
+{
+    const struct qd_daemon *daemon = context;
+
+    if (problem && !daemon->stopping)
+        qd_log(QD_LOG_ERROR, "generation 1 serves, but %s", problem);
+    else if (!problem)
+        qd_log(QD_LOG_INFO, "the tests of the rules have passed");
+}
+
+static int start_tests(struct qd_reload *reload)
+{
+    struct qd_daemon *daemon = reload->daemon;
+    int r = qd_acl_tests_new(daemon, &reload->tests);
+
+    if (r == -EINVAL)
+        qd_log(QD_LOG_ERROR, "acl-tests = %s: expected yes, no or a path from the root",
+               daemon->config.acl_tests);
+    if (r < 0 || !reload->tests || daemon->generation->lock_reason)
+        return r;
+    return qd_acl_tests_run(reload->tests, daemon->generation, first_tested, daemon);
+}
+
 int qd_reload_watch(struct qd_daemon *daemon)
 {
     struct qd_reload *reload = calloc(1, sizeof(*reload));
+    int r;
 
     if (!reload)
         return -ENOMEM;
@@ -473,7 +551,14 @@ int qd_reload_watch(struct qd_daemon *daemon)
         watch(reload, daemon->config.ext_dir);
     add_policies(reload, daemon->config.policy_dir);
     watch_narrows(reload, true);
-    return 0;
+    for (size_t i = 0; i < FOLDERS; i++) {
+        uv_fs_event_init(&daemon->loop, &reload->folders[i]);
+        reload->folders[i].data = reload;
+    }
+    reload->handles += FOLDERS;
+    r = start_tests(reload);
+    watch_folders(reload);
+    return r;
 }
 
 static void handle_closed(uv_handle_t *handle)
@@ -502,6 +587,15 @@ void qd_reload_close(struct qd_daemon *daemon)
         uv_close((uv_handle_t *)&reload->policies[i].directory, handle_closed);
         uv_close((uv_handle_t *)&reload->policies[i].includes, handle_closed);
     }
+    for (size_t i = 0; i < FOLDERS; i++)
+        uv_close((uv_handle_t *)&reload->folders[i], handle_closed);
     uv_close((uv_handle_t *)&reload->settle, handle_closed);
     uv_close((uv_handle_t *)&reload->back, handle_closed);
+}
+
+void qd_reload_free(struct qd_daemon *daemon)
+{
+    if (daemon->reload)
+        qd_acl_tests_free(daemon->reload->tests);
+    free(daemon->reload);
 }

@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "qd/bind_core.h"
+#include "qd/clock.h"
 #include "qd/run.h"
 
 /* Room for one more in an array, whose capacity follows from its count. */
@@ -285,6 +286,15 @@ void qd_trace_free(struct qd_trace *trace)
     *trace = (struct qd_trace){0};
 }
 
+int64_t qd_trace_wall_s(const struct qd_generation *generation)
+{
+    struct qd_trace *trace = generation->trace;
+
+    if (trace)
+        trace->timed = true;
+    return trace && trace->now_s ? trace->now_s : qd_clock_wall_s();
+}
+
 /* ---- as Lua tables ---- */
 
 static void set_place(lua_State *L, const struct qd_hook *hook)
@@ -362,4 +372,6 @@ void qd_trace_push(lua_State *L, const struct qd_trace *trace)
     lua_setfield(L, -2, "hidden");
     lua_pushboolean(L, trace->incomplete);
     lua_setfield(L, -2, "incomplete");
+    lua_pushboolean(L, trace->timed);
+    lua_setfield(L, -2, "timed");
 }

@@ -201,6 +201,17 @@ static bool register_callbacks(struct qd_virt_connect_job *job)
     return true;
 }
 
+/* Whether libvirt can run guests on KVM: it may have rights that we have not, or be elsewhere. A driver that
+ * tells of no capabilities has none. */
+static bool has_kvm(virConnectPtr conn)
+{
+    char *capabilities = virConnectGetCapabilities(conn);
+    bool found = capabilities && strstr(capabilities, "<domain type='kvm'");
+
+    free(capabilities);
+    return found;
+}
+
 static bool read_host(virConnectPtr conn, struct qd_virt_host *ret_host)
 {
     const char *type = virConnectGetType(conn);
@@ -211,6 +222,7 @@ static bool read_host(virConnectPtr conn, struct qd_virt_host *ret_host)
     ret_host->memory_kib = info.memory;
     ret_host->cpus = info.cpus;
     snprintf(ret_host->type, sizeof(ret_host->type), "%s", type);
+    ret_host->kvm = has_kvm(conn);
     return true;
 }
 

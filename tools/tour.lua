@@ -66,7 +66,7 @@ local function start()
   daemon, problem = uv.spawn('build/qubesd', {
     args = {
       '--socket-dir', directory, '--state-dir', directory, '--scripts-dir', 'scripts', '--acl-dir', rules, '--policy-dir', directory .. '/policy.d',
-      '--libvirt-uri', 'test:///default',
+      '--ext-dir', directory .. '/ext.d', '--qubesdb-dir', directory .. '/qubesdb', '--libvirt-uri', 'test:///default',
     },
     stdio = { nil, nil, errors },
   }, function(code, signal) exit_status = signal ~= 0 and 128 + signal or code end)

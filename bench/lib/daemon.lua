@@ -48,6 +48,7 @@ function daemon.start(setup, name, acl, variant)
   end
   self.start_seconds = process.now() - began
   self.pid = self.process.pid
+  self.start_cpu_seconds = process.cpu_seconds(self.pid)
   return self
 end
 

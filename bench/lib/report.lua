@@ -23,15 +23,17 @@ local function goal_text(goal)
   if not goal then
     return ''
   end
-  return ('%s %s: %s'):format(goal.at_least and '≥' or '<', goal.at_least or goal.below, goal.met and 'met' or '**missed**')
+  local sign = goal.at_least and '≥' or goal.at_most and '≤' or '<'
+  return ('%s %s: %s'):format(sign, goal.at_least or goal.at_most or goal.below, goal.met and 'met' or '**missed**')
 end
 
--- row: what, result (text), value (number, for the goal), goal = { at_least = } or { below = }, ours and other (summaries,
+-- row: what, result (text), value (number, for the goal), goal = { at_least = }, { at_most = } or { below = }, ours and other (summaries,
 -- both optional), other_name, note.
 function report.add(row)
   local goal = row.goal
   if goal then
-    goal.met = goal.at_least and row.value >= goal.at_least or goal.below and row.value < goal.below or false
+    goal.met = goal.at_least and row.value >= goal.at_least or goal.at_most and row.value <= goal.at_most
+      or goal.below and row.value < goal.below or false
     met, missed = met + (goal.met and 1 or 0), missed + (goal.met and 0 or 1)
   end
   rows[#rows + 1] = row

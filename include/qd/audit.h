@@ -18,15 +18,15 @@ struct qd_audit;
 struct qd_daemon;
 
 #define QD_AUDIT_QUEUE_MAX (4u << 20) /* bytes that wait to be written */
-#define QD_AUDIT_VALUE_MAX 1024       /* bytes of a value; a longer one is cut */
-#define QD_AUDIT_LINE_MAX 65536       /* more than all values at their longest, with six bytes for each */
+#define QD_AUDIT_VALUE_MAX 1024       /* bytes of a value; a longer one is cut, and the line says so */
+#define QD_AUDIT_LINE_MAX 81920       /* more than all values at their longest, with six bytes for each */
 
 /* What shadow rules said of a call that the rules permitted. */
 struct qd_audit_shadow {
-    bool failed;        /* they went wrong, and would deny */
-    size_t removed;     /* items that they would remove; 0: they would deny */
-    const char *rule;   /* file:line */
-    const char *reason; /* NULL: none */
+    const char *verdict; /* denied, failed, hidden (its destination), filtered */
+    size_t removed;      /* items of a list that they would remove */
+    const char *rule;    /* file:line */
+    const char *reason;  /* NULL: none */
 };
 
 /* One decision. All strings are borrowed; NULL: the line has no such field. */
@@ -41,6 +41,7 @@ struct qd_audit_entry {
     const char *reason;
     bool expected;     /* a denial that the rule said is nothing special */
     bool hidden;       /* of unknown-destination: the qube exists, and rules hide it */
+    bool console;      /* a call of the console, about which rules are not asked */
     uint64_t asked_ns; /* how long the rules took */
     const struct qd_audit_shadow *shadow;
 };

@@ -19,6 +19,7 @@ void qd_bind_wait_open(lua_State *L);       /* bind_wait.c */
 void qd_bind_object_open(lua_State *L);     /* bind_object.c */
 void qd_bind_xml_open(lua_State *L);        /* bind_xml.c */
 void qd_bind_run_open(lua_State *L);        /* bind_run.c */
+void qd_bind_file_open(lua_State *L);       /* bind_file.c */
 void qd_bind_qubesdb_open(lua_State *L);    /* bind_qubesdb.c */
 void qd_bind_generation_open(lua_State *L); /* bind_generation.c */
 void qd_bind_untrusted_open(lua_State *L);  /* bind_untrusted.c */

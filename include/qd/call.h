@@ -21,6 +21,8 @@ void qd_dispatch_again(struct qd_subscriber *subscriber);
 struct qd_refusal {
     const char *class_name;
     char message[256];
+    const struct qd_limit
+        *limit; /* that the source is over, or NULL. Borrowed: good until the loop goes on */
 };
 /* Who wants to know: a client, the console, which is outside rules and limits (law 5), or an explanation,
  * which uses nothing up. */

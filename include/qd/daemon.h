@@ -59,9 +59,10 @@ struct qd_config {
     char *qubesdb_dir; /* where the sockets of QubesDB's daemons are */
     char *kernels_dir;
     char *libvirt_uri;
+    char *acl_tests;    /* "no", "yes", or the path of what is to be run instead of qubesd-acl */
+    char *acl_coverage; /* where the lines of rules that have run are written; NULL: nowhere */
     char *audit_file;   /* empty: none */
     char *audit_dom0;   /* yes or no */
-    char *acl_coverage; /* where the lines of rules that have run are written; NULL: nowhere */
     char *group;        /* of the sockets; empty: the process's own; NULL: the usual one, if it exists */
     gid_t group_id;     /* the same, or QD_NO_GROUP */
     char *file;         /* of --import-xml, --export-xml, --copy-store, --check-acl */
@@ -97,18 +98,27 @@ struct qd_hook_counters {
     uint64_t asked_ns; /* when it was asked last, uv_hrtime's clock; 0: never */
 };
 
+#define QD_SHADOW_TOLD_MAX 16 /* differences of one shadow rule that are logged in a minute */
+
+/* Which difference was logged last, and when. */
+struct qd_shadow_told {
+    uint64_t ns; /* 0: none */
+    size_t method;
+    int64_t source;
+};
+
 /* A hook on permission events. */
 struct qd_hook {
     struct qd_hook_counters counters;
     char *pattern;
     char *file;
     int line;
-    int function; /* reference in the registry */
-    bool shadow;  /* of acl.d/shadow: judged beside the others, changes nothing */
-    uint64_t shadow_logged_ns;
-    bool disabled;  /* a shadow rule that used up its budget: not asked any more */
-    bool matched;   /* some method has its event */
-    bool list_only; /* its filters decide what lists show, not what a source may know of */
+    int function;                /* reference in the registry */
+    bool shadow;                 /* of acl.d/shadow: judged beside the others, changes nothing */
+    bool disabled;               /* a shadow rule that used up its budget: not asked any more */
+    struct qd_shadow_told *told; /* of a shadow rule, QD_SHADOW_TOLD_MAX of them; NULL before the first */
+    bool matched;                /* some method has its event */
+    bool list_only;              /* its filters decide what lists show, not what a source may know of */
 };
 
 /* What a question to the rules may use up. While one is set on the generation, the model is read-only and
@@ -143,6 +153,7 @@ struct qd_generation {
     unsigned guarded; /* hooks of sites that run, one inside the other */
     bool loading;
     bool loading_shadow;
+    bool has_shadow;            /* there are shadow rules */
     bool unhurried;             /* nobody is served yet, so scripts may take their time */
     char *lock_reason;          /* the rules did not load at start: everything that asks is denied */
     struct qd_method **methods; /* sorted by name */
@@ -256,7 +267,7 @@ struct qd_daemon {
     struct qd_listener *listeners;
     struct qd_reload *reload;
     struct qd_audit *audit;      /* NULL: there is none */
-    struct qd_program *programs; /* bind_run.c */
+    struct qd_program *programs; /* program.c */
     unsigned program_count;
     struct qd_qubesdb *qubesdb;
     uv_timer_t sweep, ready;

@@ -17,6 +17,10 @@ void qd_decision_refused(struct qd_call *call, const struct qd_question *questio
  * left, or 0. The shadow rules are asked now: for lists, of what is left. May raise only for lack of memory.
  */
 void qd_decision_permitted(lua_State *L, struct qd_call *call, int info, int list, uint64_t asked_ns);
+/* After that, they permitted the item as a call of another method would be: the shadow rules are asked of it.
+ * May raise only for lack of memory. */
+void qd_decision_item(lua_State *L, struct qd_call *call, const struct qd_method *method,
+                      struct qd_slice item, int info);
 /* The call's destination is none, as far as its source may know. */
 void qd_decision_unknown(struct qd_daemon *daemon, const struct qd_request *request,
                          const struct qd_object *source, bool hidden);

@@ -21,8 +21,10 @@ enum qd_verdict {
 /* What becomes of the dry call. Its strings are malloc'ed. */
 struct qd_dry {
     enum qd_verdict verdict;
-    char *class_name, *message; /* of the exception that the caller would get */
-    char *body;                 /* the answer, when the handler ran to its end */
+    bool permitted;                 /* the rules had permitted it when it ended, however it did */
+    const struct qd_method *method; /* NULL: it did not come so far; the generation's */
+    char *class_name, *message;     /* of the exception that the caller would get */
+    char *body;                     /* the answer, when the handler ran to its end */
     size_t body_size;
     char *problem;             /* of a closed connection: what the log would say */
     char reason[256];          /* of a denial or failure */
@@ -33,11 +35,12 @@ struct qd_dry {
     struct qd_trace trace;
 };
 
-/* core.explain(request[, subject, event]): the bytes of a request, as a client sends them; runs it dry. Of
- * the subject, a qube, it is found out besides whether the source may know of it, and whether a subscription
- * that the request makes would get this event of it.
- * Returns a table: `verdict`, `class`, `message`, `body`, `problem`, `reason`, `place`, `stopped`, `method`,
- * `generation`, `digest` and what qd_trace_push describes. */
+/* core.explain(request[, subject, event[, time]]): the bytes of a request, as a client sends them; runs it
+ * dry. Of the subject, a qube, it is found out besides whether the source may know of it, and whether a
+ * subscription that the request makes would get this event of it. Grants are judged by the time, in seconds
+ * since 1970; by that of now when there is none. Returns a table: `verdict`, `permitted`, `class`, `message`,
+ * `body`, `problem`, `reason`, `place`, `stopped`, `payload` (none, optional or required: what the method
+ * takes; nil when it did not come so far), `generation`, `digest` and what qd_trace_push describes. */
 int qd_bind_explain(lua_State *L);
 
 /* ---- for what runs in a dry call ---- */

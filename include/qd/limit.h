@@ -35,10 +35,13 @@ struct qd_limit {
 int qd_limit_bind(lua_State *L);
 void qd_limit_free(struct qd_limit *limit);
 
-/* Takes the tokens for a call of the serving generation; `method` is as the request spells it. False: over a
- * limit, counted and logged; `ret_message` is for the caller. A dry call takes nothing and counts nothing. */
-bool qd_limit_take(struct qd_daemon *daemon, const struct qd_object *source, struct qd_slice method, bool dry,
-                   char ret_message[static 256]);
+/* Takes the tokens for a call of the serving generation; `method` is as the request spells it. NULL: it keeps
+ * within its limits; otherwise the one that it is over, counted and logged. A dry call takes nothing and
+ * counts nothing. */
+const struct qd_limit *qd_limit_take(struct qd_daemon *daemon, const struct qd_object *source,
+                                     struct qd_slice method, bool dry);
+/* What a caller over the limit is told. */
+void qd_limit_describe(const struct qd_limit *limit, char ret_message[static 256]);
 /* `generation` serves now, after `before` (or NULL): what both limit in the same way goes on. */
 void qd_limit_adopt(struct qd_generation *generation, struct qd_generation *before);
 /* Once a second: logs what was refused since, and forgets the buckets that are full or whose qube is gone. */

@@ -26,9 +26,10 @@ struct qd_question {
     char place[192]; /* file:line of the rule */
     bool killed;     /* a budget was used up */
     /* While it is asked: */
-    struct qd_hook *hook; /* which is running, or whose filter */
-    uint64_t clock_ns;    /* when that began */
-    int64_t left;         /* instructions, then; only in a trace */
+    struct qd_hook *hook;    /* which is running, or whose filter */
+    struct qd_hook *remover; /* whose filter was the first to remove something of a list */
+    uint64_t clock_ns;       /* when that began */
+    int64_t left;            /* instructions, then; only in a trace */
 };
 
 /* Asks all hooks. `info` is the index of a table with further fields, or 0; `list` the index of an array (or

@@ -25,4 +25,7 @@ int qd_reload_rollback(struct qd_daemon *daemon, void (*done)(void *context, con
 /* Closes the handles; a load that is under way is dropped when it ends. */
 void qd_reload_close(struct qd_daemon *daemon);
 
+/* When the loop has ended. */
+void qd_reload_free(struct qd_daemon *daemon);
+
 #endif

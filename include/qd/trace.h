@@ -59,7 +59,7 @@ struct qd_trace_hidden {
     char *reason;             /* of a rule that failed; NULL: a filter removed it */
 };
 
-/* Zeroed at the beginning. Its hooks and methods are the generation's. */
+/* Zeroed at the beginning, but for the moment. Its hooks and methods are the generation's. */
 struct qd_trace {
     struct qd_trace_question *questions;
     size_t question_count;
@@ -67,6 +67,8 @@ struct qd_trace {
     size_t hidden_count;
     size_t used;     /* of QD_TRACE_RULES_MAX */
     bool incomplete; /* there was more, or no memory for it */
+    int64_t now_s;   /* the moment, in seconds since 1970, that grants are judged by; 0: now */
+    bool timed;      /* a grant was judged by it */
 };
 
 /* The items at `list` (index of an array), before any filter. */
@@ -79,9 +81,12 @@ void qd_trace_item(struct qd_trace *trace, const char *text, const struct qd_hoo
 void qd_trace_hide(struct qd_trace *trace, const struct qd_object *object,
                    const struct qd_question *question);
 
+/* The wall clock for what is judged by it: that of the trace when a call is explained. Seconds since 1970. */
+int64_t qd_trace_wall_s(const struct qd_generation *generation);
+
 /* Pushes a table: `questions`, an array of { method, arg, rules = array of { file, line, event, said, reason,
  * instructions, ns }, items = array of { name, removed_by } }; `hidden`, an array of { qube, file, line,
- * reason }; `incomplete`. May raise. */
+ * reason }; `incomplete`; `timed`. May raise. */
 void qd_trace_push(lua_State *L, const struct qd_trace *trace);
 void qd_trace_free(struct qd_trace *trace);
 

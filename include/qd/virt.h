@@ -124,6 +124,7 @@ struct qd_virt_host {
     uint64_t memory_kib;
     unsigned cpus;
     char type[32]; /* virConnectGetType: "TEST", "QEMU", "Xen", "" */
+    bool kvm;      /* libvirt's capabilities name it */
 };
 struct qd_virt_host qd_virt_host(struct qd_virt *virt);
 

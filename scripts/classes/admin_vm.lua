@@ -8,7 +8,7 @@ local preload = import('preload')
 
 local AdminVM = class('AdminVM', { parents = { 'LocalVM' }, creatable = true, doc = 'dom0: manages the other qubes.' })
 
-local MAXMEM = 4096 -- MiB, when the hypervisor does not say
+local MAXMEM = 4096 -- MiB. Only xenstore knows a value that an admin has changed in Xen's boot options.
 
 AdminVM:property('name', { read_only = true, computed = true, default = 'dom0', doc = 'Always dom0.' })
 AdminVM:property('qid', { type = 'int', read_only = true, computed = true, default = 0, doc = 'Always 0.' })
@@ -30,12 +30,8 @@ AdminVM:property('devices_denied', { default = '', set = setters.interfaces,
 AdminVM:property('keyboard_layout', { default = 'us++', set = setters.keyboard_layout,
   doc = 'The keyboard as layout+variant+options.' })
 
-AdminVM:property('maxmem', { type = 'int', read_only = true, computed = true,
-  default = function()
-    local kib = core.host().dom0_memory_kib
-    return kib and kib // 1024 or MAXMEM
-  end,
-  doc = 'The most memory that dom0 may have, in MiB.' })
+AdminVM:property('maxmem', { type = 'int', read_only = true, computed = true, default = MAXMEM,
+  doc = 'The most memory that dom0 may have, in MiB: what Qubes boots it with.' })
 
 function AdminVM.methods:start() raise('QubesVMNotHaltedError', self.name .. ' runs always') end
 for _, action in ipairs { 'shutdown', 'kill', 'suspend', 'resume', 'pause', 'unpause' } do

@@ -2,6 +2,7 @@
 -- Registers on the app: creation and removal of qubes.
 
 local classes = import('class')
+local dependencies = import('dependencies')
 local dispids = import('dispids')
 local events = import('events')
 local exceptions = import('exceptions')
@@ -127,8 +128,10 @@ function methods:remove_vm(qube)
   if qube.klass == 'AdminVM' then raise('QubesVMInUseError', qube.name .. ' can not be removed') end
   local local_qube = qube:is_a('QubesVM')
   if local_qube and not qube:is_halted() then raise('QubesVMNotHaltedError', qube.name .. ' runs') end
+  if qube.release_preloaded then qube:release_preloaded() end -- takes a while, so it comes before the check of who needs the qube
   self:fire('domain-pre-delete', { vm = qube }, true)
   if local_qube then pcall(core.virt, qube, 'undefine') end
+  dependencies.refuse_if_needed(qube) -- somebody may have chosen it while libvirt and sites' extensions were waited for
   local dispid = qube.dispid
   local on_disk = qube.remove_from_disk
   core.delete_qube(qube)

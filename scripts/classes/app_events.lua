@@ -19,11 +19,7 @@ end
 -- Removal
 
 Qubes:on('domain-pre-delete', function(_, _, info)
-  local system, others = dependencies.of(info.vm)
-  if #system > 0 or #others > 0 then
-    core.log('warning', ('%s can not be removed, because of %s'):format(info.vm.name, dependencies.describe(system, others)))
-    raise('QubesVMInUseError', ("%s is in use: the daemon's log says by whom"):format(info.vm.name))
-  end
+  dependencies.refuse_if_needed(info.vm)
 end)
 
 local POINTERS = { 'default_guivm', 'default_netvm', 'clockvm', 'updatevm', 'default_template' }

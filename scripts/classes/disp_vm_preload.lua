@@ -29,7 +29,7 @@ end
 -- Hands out a requested disposable, waiting for the end of its start. False: it was not ready in time.
 function methods:get_preload()
   local deadline = core.monotonic() + self.qrexec_timeout * 1.2
-  while not features.truth(self.features[COMPLETED]) do
+  while not core.removed(self) and not features.truth(self.features[COMPLETED]) do
     if core.monotonic() > deadline then
       core.spawn(function()
         core.sleep(2)
@@ -39,6 +39,7 @@ function methods:get_preload()
     end
     core.sleep(0.1)
   end
+  if core.removed(self) then return false end -- its start has failed
   if self:is_paused() then self:unpause() else self:use_preload() end
   return true
 end

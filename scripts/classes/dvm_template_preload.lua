@@ -1,6 +1,7 @@
 -- SPDX-License-Identifier: GPL-2.0-or-later
 -- Registers on DVMTemplateMixin: keeping as many preloaded disposables as features ask for. lib/preload.lua explains the features.
 
+local dependencies = import('dependencies')
 local features = import('features')
 local preload = import('preload')
 local raise = import('exceptions').raise
@@ -50,6 +51,7 @@ end
 -- A preloaded disposable for a caller, or nil. A gap is filled later, so as not to slow down this caller.
 function methods:request_preload()
   self:fill_preload_gap()
+  local any_outdated = false
   for _, name in ipairs(preload.list(self)) do
     local disposable = core.qube(name)
     local fault = not disposable and 'it is gone' or preload.outdated(disposable)
@@ -57,6 +59,7 @@ function methods:request_preload()
       disposable:mark_preload_requested()
       return disposable
     end
+    any_outdated = true
     self:remove_preload_from_list({ name }, 'outdated: ' .. fault)
     if disposable then
       core.spawn(function()
@@ -65,6 +68,7 @@ function methods:request_preload()
       end)
     end
   end
+  if any_outdated then self:fill_preload_gap() end
   return nil
 end
 
@@ -74,18 +78,23 @@ function methods:fill_preload_gap()
   if delay >= 0 or #preload.list(self) == 0 then preload.later(self, 'there is a gap', math.max(5, delay)) end
 end
 
-local function work(self, delay)
+local function check_services(self)
   local missing = preload.missing_services(self)
   if #missing > 0 then raise('QubesValueError', ('%s lacks services for preloading: %s'):format(self.name, table.concat(missing, ', '))) end
+end
+
+local function work(self, delay)
   if delay and delay ~= 0 then core.sleep(math.abs(delay)) end
+  if core.removed(self) then return end
   if not preload.has_room(self) then self:remove_preload_excess(nil, 'there are too many') end
-  for _ = 1, preload.max(self) - #preload.list(self) do
+  for _ = 1, preload.affordable(self, preload.max(self) - #preload.list(self)) do
     core.spawn(function() app:create_disposable(self, true) end)
   end
 end
 
 DVMTemplateMixin:after({ 'domain-preload-dispvm-start', 'domain-preload-dispvm-used' }, function(self, event, info)
   core.log('info', ('%s: %s (%s)'):format(self.name, event, info.reason or 'a disposable was used'))
+  check_services(self)
   core.spawn(work, self, info.delay)
 end)
 
@@ -97,8 +106,7 @@ end)
 
 DVMTemplateMixin:on('domain-feature-pre-set:preload-dispvm-max', function(self, _, info)
   if not features.truth(features.with_template(self, 'qrexec')) then raise('QubesValueError', self.name .. ' does not support qrexec') end
-  local missing = preload.missing_services(self)
-  if #missing > 0 then raise('QubesValueError', ('%s lacks services for preloading: %s'):format(self.name, table.concat(missing, ', '))) end
+  check_services(self)
   if info.value ~= '' and not info.value:find('^%d+$') then raise('QubesValueError', info.feature .. ': digits were expected') end
 end)
 
@@ -163,12 +171,21 @@ DVMTemplateMixin:after('domain-shutdown', function(self)
   if self.template_for_dispvms then self:refresh_outdated_preload() end
 end)
 
-DVMTemplateMixin:after('domain-remove-from-disk', function(self)
-  if not self.template_for_dispvms then return end
+-- Before the template is removed: its preloaded disposables go, unless something else holds the template. Waits.
+function methods:release_preloaded()
+  local system, others = dependencies.of(self)
+  if not self.template_for_dispvms or #system > 0 or #others > 0 then return end
+  local names, waiting = {}, {}
   for _, disposable in ipairs(self:dispvms()) do
-    if disposable.is_preload then core.spawn(function() disposable:cleanup() end) end
+    if disposable.is_preload then
+      names[#names + 1] = disposable.name
+      waiting[#waiting + 1] = disposable
+    end
   end
-end)
+  if #names == 0 then return end
+  self:remove_preload_from_list(names, 'the template is removed')
+  for _, disposable in ipairs(waiting) do disposable:cleanup(true) end
+end
 
 -- After a load: those that are gone, or that were not finished or not handed out when the daemon ended, are of no use.
 DVMTemplateMixin:on('domain-load', function(self)

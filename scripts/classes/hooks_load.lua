@@ -1,6 +1,7 @@
 -- SPDX-License-Identifier: GPL-2.0-or-later
 -- Registers core_hooks.load: what is made when the store is empty, and what is put right after it was read.
 
+local kernels = import('kernels')
 local labels = import('labels')
 local views = import('views')
 
@@ -53,6 +54,7 @@ function core_hooks.load()
     add_dom0()
     core.set(core.app(), 'property', 'default_kernel', kernel)
   end
+  kernels.refresh_all()
   for _, qube in ipairs(views.qubes()) do
     if not qube:is_a('QubesVM') then core.set_power(qube, 'Running', qube.klass == 'AdminVM' and 0 or -1) end
     core.unset(qube, 'transient', 'waking')

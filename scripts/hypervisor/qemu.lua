@@ -24,7 +24,7 @@ local TEMPLATE = [[
 return hypervisors.add('qemu', {
   domain_xml = function(qube)
     return hypervisors.fill(TEMPLATE, {
-      type = core.config('kvm') and 'kvm' or 'qemu', name = qube.name, uuid = qube.uuid, memory = qube.memory, vcpus = qube.vcpus,
+      type = core.host().kvm and 'kvm' or 'qemu', name = qube.name, uuid = qube.uuid, memory = qube.memory, vcpus = qube.vcpus,
     })
   end,
 })

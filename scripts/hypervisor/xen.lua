@@ -3,6 +3,7 @@
 
 local features = import('features')
 local hypervisors = import('hypervisors')
+local kernels = import('kernels')
 
 local TEMPLATE = [[
 <domain type="xen">
@@ -42,8 +43,6 @@ local NETWORK = [[
     </interface>
 ]]
 
-local COMMON_OPTIONS = 'root=/dev/mapper/dmroot ro nomodeset console=hvc0 rd_NO_PLYMOUTH rd.plymouth.enable=0 plymouth.enable=0 xen_privcmd.unrestricted'
-
 local function network_xml(qube)
   local netvm = qube.netvm
   if not netvm then return '' end
@@ -57,7 +56,7 @@ local function boot_xml(qube, mode)
   local directory = core.config('kernels_dir') .. '/' .. (kernel ~= '' and kernel or loader)
   return hypervisors.fill(BOOT_KERNEL, {
     machine = mode == 'pvh' and 'xenpvh' or 'xenpv', type = mode == 'pvh' and 'xenpvh' or 'linux',
-    kernel = directory .. '/vmlinuz', initrd = directory .. '/initramfs', cmdline = COMMON_OPTIONS .. ' ' .. (qube.kernelopts or ''),
+    kernel = directory .. '/vmlinuz', initrd = directory .. '/initramfs', cmdline = kernels.common_options(kernel) .. ' ' .. (qube.kernelopts or ''),
   })
 end
 

@@ -69,7 +69,7 @@ function core_hooks.unmatched_rule(event)
   local name = method_of(event)
   local is_pattern = glob.has_wildcard(name)
   for _, planned in ipairs(PLANNED) do
-    if name == planned or is_pattern and glob.match(name, planned) then return nil end
+    if name == planned or is_pattern and (glob.match(name, planned) or glob.match(event, 'admin-permission:' .. planned)) then return nil end
   end
   if is_pattern then return ('there is no method that %s could mean'):format(name) end
   return ('there is no method %s; did you mean %s?'):format(name, nearest(name))

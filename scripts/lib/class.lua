@@ -50,6 +50,7 @@ function Class:property(name, declaration)
   def.pre_set_event = 'property-pre-set:' .. name
   def.set_event = 'property-set:' .. name
   def.prefix_set = 'default=False type=' .. def.word .. ' '
+  def.line_default, def.line_set = name .. ' ' .. def.prefix_default, name .. ' ' .. def.prefix_set
   self.properties[name] = def
   forget()
   return def

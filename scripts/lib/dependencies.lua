@@ -2,6 +2,7 @@
 -- Who refers to a qube by a property: what stops its removal. Registers nothing.
 
 local classes = import('class')
+local raise = import('exceptions').raise
 local views = import('views')
 
 local core_class, core_get = core.class, core.get
@@ -52,6 +53,14 @@ function dependencies.describe(system, others)
   for _, name in ipairs(system) do words[#words + 1] = 'system:' .. name end
   for _, pair in ipairs(others) do words[#words + 1] = pair[1].name .. ':' .. pair[2] end
   return table.concat(words, ', ')
+end
+
+-- Raises QubesVMInUseError when anything refers to the qube. Does not wait.
+function dependencies.refuse_if_needed(qube)
+  local system, others = dependencies.of(qube)
+  if #system == 0 and #others == 0 then return end
+  core.log('warning', ('%s can not be removed, because of %s'):format(qube.name, dependencies.describe(system, others)))
+  raise('QubesVMInUseError', ("%s is in use: the daemon's log says by whom"):format(qube.name))
 end
 
 return dependencies

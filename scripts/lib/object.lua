@@ -67,6 +67,8 @@ function common.default_text(o, name, to_text) return serialize.default(o, defin
 
 function common.property_values(o, names, to_text) return serialize.properties(o, names, to_text) end
 
+function common.all_property_values(o) return serialize.all_properties(o) end
+
 function common.is_a(o, class_name) return resolved[core_class(o)].ancestors[class_name] == true end
 
 -- Fields that are not properties.

@@ -66,6 +66,22 @@ function preload.delay(template)
   return tonumber(text or 3) or 0
 end
 
+-- The file in which the memory balancer says how much is free, in bytes.
+local FREE_MEMORY = '/var/run/qubes/qmemman-avail-mem'
+
+-- How many of `wanted` disposables of a template the free memory allows, with what dom0's threshold keeps back; all where nobody tells. Waits.
+function preload.affordable(template, wanted)
+  local text = wanted > 0 and core.read_file(FREE_MEMORY)
+  local free = text and math.tointeger(tonumber(text))
+  if not free then return wanted end
+  local _, threshold = core_get(core.qube(0), 'feature', 'preload-dispvm-threshold')
+  local count = (free - (number(threshold) << 20)) // (template.memory << 20)
+  if count < wanted then
+    core.log('warning', ('%s: the free memory allows %d of %d preloaded disposables'):format(template.name, math.max(0, count), wanted))
+  end
+  return math.max(0, math.min(count, wanted))
+end
+
 function preload.check_delay(text)
   if text ~= '' and not (tonumber(text) and not text:find('[xX]')) then
     raise('QubesValueError', 'preload-dispvm-delay: a number was expected')

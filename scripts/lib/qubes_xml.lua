@@ -12,7 +12,7 @@ local xml = {}
 xml.KEPT = 'kept'
 
 -- Kinds that are of this daemon and this moment: they are not exported.
-xml.PRIVATE = { transient = true, suspend = true, xml = true, kept = true }
+xml.PRIVATE = { transient = true, suspend = true, xml = true, kept = true, kernel = true }
 
 -- An attribute of the app: a clean stop writes qubes.xml again. Its value is the digest of the file that was imported; core/transfer.c looks at it.
 xml.MARK_KIND, xml.MARK = 'xml', 'export-at-stop'

@@ -14,7 +14,8 @@ local site = {}
 local BASE = { 'assert', 'error', 'ipairs', 'next', 'pairs', 'pcall', 'select', 'tonumber', 'tostring', 'type', 'xpcall', 'none' }
 local LIBRARIES = { 'string', 'table', 'math', 'utf8' }
 local CORE = {
-  'commit', 'config', 'list_directory', 'log', 'monotonic', 'new_uuid', 'qubesdb', 'random', 'run', 'sleep', 'stat', 'time', 'wait', 'xml_format', 'xml_parse',
+  'commit', 'config', 'list_directory', 'log', 'monotonic', 'new_uuid', 'qubesdb', 'random', 'read_file',
+  'run', 'sleep', 'stat', 'time', 'wait', 'xml_format', 'xml_parse',
 }
 
 -- Events that are fired where a call waits anyway: their hooks may wait. They belong to the start and the shutdown of a qube.

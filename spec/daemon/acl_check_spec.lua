@@ -3,6 +3,7 @@
 
 local cjson = require('cjson')
 local uv = require('luv')
+local acl_tool = require('spec.support.acl_tool')
 local daemon = require('spec.support.daemon')
 
 describe('qubesd-acl check', function()
@@ -17,23 +18,8 @@ describe('qubesd-acl check', function()
     file:close()
   end
 
-  -- Runs the tool; its exit status and what it printed. `before` is code that runs first.
   local function run(arguments, before)
-    local out, err, status = uv.new_pipe(), uv.new_pipe(), nil
-    local texts, open = { [out] = '', [err] = '' }, 2
-    local process = assert(uv.spawn('lua5.4', {
-      args = { '-e', before or '', 'tools/qubesd-acl', 'check', table.unpack(arguments) }, stdio = { nil, out, err },
-      env = { 'PATH=' .. os.getenv('PATH'), 'QD_BUILD_DIR=' .. daemon.build_dir, 'ASAN_OPTIONS=detect_leaks=1' },
-    }, function(code) status = code end))
-    for pipe in pairs(texts) do
-      pipe:read_start(function(_, data)
-        if data then texts[pipe] = texts[pipe] .. data else open = open - 1 end
-      end)
-    end
-    assert(daemon.run_until(function() return status and open == 0 end, 60))
-    for _, handle in ipairs { out, err, process } do handle:close() end
-    uv.run('nowait')
-    return status, texts[out], texts[err]
+    return acl_tool({ 'check', table.unpack(arguments) }, { before = before })
   end
 
   -- The findings of a file: "LINE:COLUMN severity message | advice".
@@ -171,11 +157,21 @@ describe('qubesd-acl check', function()
       output)
   end)
 
-  it('reads neither folders beneath, nor hidden files', function()
-    uv.fs_mkdir(directory .. '/spec', 448)
-    uv.fs_mkdir(directory .. '/shadow', 448)
-    for _, name in ipairs { 'spec/10-a.lua', 'shadow/10-a.lua', '.10-a.lua', '10-a.lua~' } do write(name, 'on(') end
+  it('reads shadow rules, but neither tests nor hidden files', function()
+    for _, name in ipairs { 'spec', 'shadow' } do uv.fs_mkdir(directory .. '/' .. name, 448) end
+    for _, name in ipairs { 'spec/10-a.lua', '.10-a.lua', '10-a.lua~' } do write(name, 'on(') end
     assert.are.same({}, (findings()))
+    write('shadow/10-a.lua', rule('admin-permission:admin.vm.Strat', 'deny(src.nmae)'))
+    assert.are.same({
+      '1:22 error there is no method admin.vm.Strat | did you mean admin.vm.Start?', "2:10 error a qube has no field 'nmae' | did you mean name?",
+    }, (findings()))
+  end)
+
+  it('finds narrow rules that do not load', function()
+    write('10-a.lua', "\nnarrow('none', { tag = 'x' })\n")
+    local list = findings()
+    assert.equal(1, #list)
+    assert.truthy(list[1]:find('^2:1 error acl%.d/none: is no directory'), list[1])
   end)
 
   it('says so when luacheck is not there, and still loads the files', function()
@@ -192,5 +188,16 @@ describe('qubesd-acl check', function()
     assert.equal(2, (run { directory .. '/none' }))
     assert.equal(2, (run { directory, 'more' }))
     assert.equal(0, (run { '--help' }))
+  end)
+
+  it('finds what keeps narrow rules from loading', function()
+    assert(uv.fs_mkdir(directory .. '/hers', 448))
+    write('10-a.lua', "narrow('hers', { tag = 'hers' })\nlimit { src = 'x', method = 'admin.*', rate = 1 }\n")
+    assert.same({}, (findings()))
+    write('hers/10-b.lua', '\non(')
+    local list, status = findings()
+    assert.equal(1, status)
+    assert.equal(1, #list)
+    assert.truthy(list[1]:find('^2:1 error unexpected symbol near <eof>'))
   end)
 end)

@@ -69,6 +69,28 @@ describe('the rules\' status', function()
     return acl(table.unpack(words))
   end
 
+  it('counts the rules of narrow sets too, and names a set that does not load', function()
+    for name, text in pairs { hers = "on('admin-permission:admin.vm.property.Get', function() deny() end)", broken = 'on(' } do
+      assert(uv.fs_mkdir(d.acl_dir .. '/' .. name, 448))
+      local file = assert(io.open(('%s/%s/10.lua'):format(d.acl_dir, name), 'w'))
+      file:write(text)
+      file:close()
+    end
+    d:set_rule('60.lua', "narrow('hers', { tag = 'vault' })\nnarrow('broken', { tag = 'shared' })")
+    assert.equal('PermissionDenied', d:call('work', 'admin.vm.property.Get', 'vault', 'label').class)
+    local told, hers = status(), nil
+    for _, each in ipairs(told.rules) do
+      if each.narrow then hers = each end
+    end
+    assert.are.same({ 'acl.d/hers/10.lua', 1, 1, 'tag:vault' }, { hers.file, hers.calls, hers.denials, hers.narrow })
+    assert.equal(#told.rules, told.generation.rules)
+    assert.is_nil(told.narrows[1].problem)
+    assert.truthy(told.narrows[2].problem:find('acl.d/broken/10.lua:1: ', 1, true))
+    local _, output = acl('status', '--socket-dir', d.directory)
+    assert.truthy(output:find('acl.d/hers/10.lua:1 +1 +1 +0 +0 '), output)
+    assert.truthy(output:find('narrow rules do not load, so qubes with tag:shared are closed: acl.d/broken/10.lua:1: ', 1, true), output)
+  end)
+
   it('gives the limits as a list, also when there are none', function()
     for _, method in ipairs { 'console.Status', 'internal.Status' } do
       assert.truthy(d:ok(method, 'dom0', '', '', CONSOLE):find('"limits": []', 1, true), method)

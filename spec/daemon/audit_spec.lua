@@ -1,5 +1,5 @@
 -- SPDX-License-Identifier: GPL-2.0-or-later
--- The audit's lines, the file they go to, and shadow rules.
+-- The audit's lines, and the file they go to.
 
 local daemon = require('spec.support.daemon')
 local json = require('cjson')
@@ -15,15 +15,6 @@ end)
 on('admin-permission:admin.vm.List', function(src)
   if src.name == 'guest' then return function(qube) return not qube.tags.hidden end end
 end)
-]]
-
-local SHADOW = [[
-on('admin-permission:admin.vm.feature.Get', function(src, event, info)
-  if info.arg == 'shadow' then deny('some day') end
-  if info.arg == 'errs' then error('broken') end
-  if info.arg == 'loops' then while true do end end
-end)
-on('admin-permission:admin.vm.List', function(src) return function(qube) return qube.name ~= 'target' end end)
 ]]
 
 local function lines_of(path)
@@ -131,6 +122,23 @@ describe('the audit', function()
     assert.equal('first', lines_of(path .. '.1')[1].argument)
   end)
 
+  it('marks calls of the console, where rules are not asked', function()
+    assert.equal('QubesFeatureNotFoundError', d:call('guest', 'admin.vm.feature.Get', 'target', 'denied', '', { socket = 'qubesd.console.sock' }).class)
+    d:call('guest', 'admin.vm.feature.Get', 'target', 'denied')
+    local lines = wait_for(path, 2)
+    assert.same({ 'permitted', true }, { lines[1].verdict, lines[1].console })
+    assert.same({ 'denied' }, { lines[2].verdict, lines[2].console })
+  end)
+
+  it('cuts what is too long, and says so', function()
+    d:call('guest', 'admin.vm.feature.Get', 'target', ('\1'):rep(1025))
+    d:call('guest', 'admin.vm.feature.Get', 'target', ('\1'):rep(1024))
+    local lines = wait_for(path, 2)
+    for i = 1, 2 do assert.equal(('\1'):rep(1024), lines[i].argument) end
+    assert.is_true(lines[1].cut)
+    assert.is_nil(lines[2].cut)
+  end)
+
   it('writes what is queued before a clean stop', function()
     local directory = daemon.temporary_directory()
     local other, file = start { directory = directory, file = directory .. '.audit', acl = { ['10-a.lua'] = RULES } }
@@ -179,6 +187,31 @@ describe('an audit that cannot be written', function()
     d:stop()
   end)
 
+  it('costs no call and no memory while the disk hangs, and tells of each line that found no room', function()
+    local directory = daemon.temporary_directory()
+    local stall = directory .. '.stall'
+    assert(io.open(stall, 'w')):close()
+    local d, path = start { directory = directory, binary = 'qubesd-testing', env = { QD_TEST_AUDIT_STALL = stall } }
+    d:estate { 'guest' }
+    local CALLS, argument = 1000, ('\1'):rep(1024) -- of more than 6,144 bytes each: the queue has room for 700
+    for _ = 1, CALLS do assert.equal('exception', d:call('guest', 'admin.vm.feature.Get', 'guest', argument).kind) end
+    assert.is_true(os.remove(stall))
+    local function written()
+      local count, dropped = 0, 0
+      for _, line in ipairs(lines_of(path)) do
+        if line.dropped then dropped = dropped + line.dropped else count = count + 1 end
+      end
+      return count, dropped
+    end
+    assert.is_true(daemon.run_until(function()
+      local count, dropped = written()
+      return count + dropped == CALLS
+    end, 20))
+    local count, dropped = written()
+    assert.is_true(count > 600 and dropped > 200, count .. ' ' .. dropped)
+    d:stop()
+  end)
+
   it('does so on a full disk', function()
     local d = start { file = '/dev/full' }
     d:estate { 'guest' }
@@ -186,70 +219,5 @@ describe('an audit that cannot be written', function()
     assert.is_true(d:logged('No space left on device'))
     assert.is_true(d:is_alive())
     d:stop()
-  end)
-end)
-
-describe('shadow rules', function()
-  local d, path
-
-  local function with_shadow(text)
-    local directory = daemon.temporary_directory()
-    uv.fs_mkdir(directory .. '/acl', 448)
-    uv.fs_mkdir(directory .. '/acl/shadow', 448)
-    local file = assert(io.open(directory .. '/acl/shadow/10-s.lua', 'w'))
-    file:write(text)
-    file:close()
-    d, path = start { directory = directory, acl = { ['10-a.lua'] = RULES } }
-    d:estate { 'guest', 'target' }
-  end
-
-  after_each(function() d:stop() end)
-
-  local function get(arg)
-    return d:call('guest', 'admin.vm.feature.Get', 'target', arg)
-  end
-
-  it('change nothing, and their differences are told', function()
-    with_shadow(SHADOW)
-    for _, arg in ipairs { 'other', 'shadow', 'errs' } do assert.equal('QubesFeatureNotFoundError', get(arg).class) end
-    assert.equal('no', get('denied').message)
-    assert.truthy(d:call('guest', 'admin.vm.List').body:find('target ', 1, true))
-    local lines = wait_for(path, 5)
-    assert.is_nil(lines[1].shadow)
-    assert.same({ verdict = 'denied', rule = 'acl.d/shadow/10-s.lua:1', reason = 'some day' }, lines[2].shadow)
-    assert.equal('failed', lines[3].shadow.verdict)
-    assert.is_nil(lines[4].shadow) -- what is denied anyway is no difference
-    assert.same({ verdict = 'filtered', removed = 1, rule = 'acl.d/shadow/10-s.lua:6' }, lines[5].shadow)
-    assert.truthy(d.log:find('shadow: acl.d/shadow/10-s.lua:1 would deny', 1, true))
-    assert.equal(3, json.decode(d:ok('internal.Status', 'dom0', '', '', { socket = 'qubesd.internal.sock' })).shadow_differences)
-  end)
-
-  it('hide nothing', function()
-    with_shadow(SHADOW)
-    assert.equal('QubesFeatureNotFoundError', get('x').class)
-    assert.truthy(d:ok('admin.vm.List'):find('target', 1, true))
-  end)
-
-  it('are not asked any more when one has used up its budget', function()
-    with_shadow(SHADOW)
-    assert.equal('QubesFeatureNotFoundError', get('loops').class)
-    get('loops')
-    local lines = wait_for(path, 2)
-    assert.equal('failed', lines[1].shadow.verdict)
-    assert.is_nil(lines[2].shadow)
-    assert.is_true(d:logged('is not asked any more'))
-  end)
-
-  it('with a mistake are left out, and the others load', function()
-    with_shadow('on(')
-    assert.is_true(d:logged('the shadow rules do not load'))
-    assert.truthy(d.log:find('acl.d/shadow/10-s.lua:1:', 1, true))
-    assert.equal('no', get('denied').message)
-    wait_for(path, 1)
-  end)
-
-  it('set no limits and grant nothing', function()
-    with_shadow("limit { src = 'guest', method = 'admin.*', rate = 1 }")
-    assert.is_true(d:logged('limit is not for shadow rules'))
   end)
 end)

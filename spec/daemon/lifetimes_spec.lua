@@ -1,6 +1,7 @@
 -- SPDX-License-Identifier: GPL-2.0-or-later
 -- What a script keeps of a call or of a qube beyond its life is dead: using it is an error, never data and never a crash.
 
+local cjson = require('cjson')
 local daemon = require('spec.support.daemon')
 
 local METHODS = [[
@@ -103,5 +104,31 @@ describe('what outlives', function()
     d:reload()
     assert.equal('', d:raw(daemon.request('dom0', 'admin.spec.Use.destination', 'target'))) -- nothing was kept
     assert.is_true(d:is_alive())
+  end)
+end)
+
+describe('a qube that is chosen while its removal waits for libvirt', function()
+  local d
+
+  setup(function()
+    d = daemon.start { binary = 'qubesd-testing', env = { QD_TEST_VIRT_BLOCK = 'undefine:*:3' } }
+    d:estate { 'gate', 'work' }
+  end)
+
+  teardown(function() d:stop() end)
+
+  it('stays', function()
+    local function jobs()
+      return cjson.decode(d:ok('internal.Status', 'dom0', '', '', { socket = 'qubesd.internal.sock' })).virt_jobs
+    end
+    d:ok('admin.vm.property.Set', 'gate', 'provides_network', 'True')
+    local before = jobs()
+    local removal = d:begin('dom0', 'admin.vm.Remove', 'gate')
+    assert.truthy(daemon.run_until(function() return jobs() > before end, 10))
+    d:ok('admin.vm.property.Set', 'work', 'netvm', 'gate')
+    assert.is_nil(removal.result())
+    assert.truthy(daemon.run_until(removal.result, 20))
+    assert.equal('QubesVMInUseError', removal.result().class)
+    assert.equal('default=False type=vm gate', d:ok('admin.vm.property.Get', 'work', 'netvm'))
   end)
 end)

@@ -2,6 +2,7 @@
 -- limit{…} of rules: who calls more often than it may is refused, by count and not by chance, and nobody else notices. The clock is the daemon's own,
 -- shifted by a file, and its rates are so low that what passes meanwhile gives nothing.
 
+local json = require('cjson')
 local daemon = require('spec.support.daemon')
 local new_clock = require('spec.support.clock')
 
@@ -58,6 +59,21 @@ describe('a limit', function()
     assert.equal(denied, count('denied'))
     assert.truthy(status():find('"limits": [{"at": "acl.d/10-limit.lua:1", "limited": 15}]', 1, true))
     assert.equal(20, passed(20, 'other', 'admin.vm.List'))
+  end)
+
+  it('is named by an explanation, which uses nothing up', function()
+    d:set_rule('10-limit.lua', ("\nlimit { src = 'work', method = 'admin.vm.List', rate = %g, burst = 2 }"):format(SLOW))
+    local function explain()
+      return json.decode(d:ok('console.Explain', 'dom0', '', json.encode { source = 'work', method = 'admin.vm.List' }, CONSOLE))
+    end
+    for _ = 1, 5 do assert.equal('permitted', explain().verdict) end
+    assert.equal(2, passed(3, 'work', 'admin.vm.List'))
+    local limited, told = count('limited'), explain()
+    assert.equal('exception', told.verdict)
+    assert.equal('QubesException', told.class)
+    assert.equal('acl.d/10-limit.lua:2', told.place)
+    assert.equal('this limit refuses it for now', told.note)
+    assert.equal(limited, count('limited'))
   end)
 
   it('gives its reason, and no more of itself', function()

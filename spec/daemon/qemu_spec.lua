@@ -7,15 +7,6 @@ local libvirtd = require('spec.support.libvirtd')
 
 local GUESTS = { 'one', 'two' }
 
--- The XML for a libvirtd that may not use /dev/kvm, though we may.
-local function scripts_without_kvm()
-  local file = assert(io.open('scripts/hypervisor/qemu.lua'))
-  local text, count = file:read('a'):gsub("core%.config%('kvm'%)", 'false')
-  file:close()
-  assert(count == 1, 'the script has changed')
-  return { ['hypervisor/qemu.lua'] = text }
-end
-
 local function state(d, name)
   return d:ok('admin.vm.CurrentState', name):match('power_state=(%S+)')
 end
@@ -43,7 +34,7 @@ describe('on qemu', function()
   before_each(function()
     server = libvirtd.new()
     server:start()
-    d = daemon.start { uri = server.uri, extra_scripts = not server.kvm and scripts_without_kvm() or nil, seconds = 60 }
+    d = daemon.start { uri = server.uri, seconds = 60 }
     d:estate(GUESTS)
     for _, name in ipairs(GUESTS) do
       d:ok('admin.vm.property.Set', name, 'memory', '64')
@@ -133,7 +124,7 @@ describe('on qemu', function()
     assert.equal('Paused', wait_for_state(d, 'two', 'Paused'))
     d:kill_only()
     stream:close()
-    d = daemon.start { uri = server.uri, directory = d.directory, scripts = d.directory .. '/scripts', seconds = 60 }
+    d = daemon.start { uri = server.uri, directory = d.directory, seconds = 60 }
     stream = d:subscribe()
     assert.equal('Running', state(d, 'one'))
     assert.equal('Paused', state(d, 'two'))

@@ -203,8 +203,11 @@ describe('a rule on a method that there is none of', function()
   end)
 
   it('loads where the Admin API has it and the daemon does not yet', function()
-    for _, name in ipairs { 'admin.vm.volume.Import', 'mgmt.pool.Add', 'admin.vm.device.usb.*', 'admin.backup.?xecute' } do
-      d:set_rule('10-a.lua', ("on('admin-permission:%s', function() deny() end)"):format(name))
+    for _, event in ipairs {
+      'admin-permission:admin.vm.volume.Import', 'admin-permission:mgmt.pool.Add', 'mgmt-permission:admin.vm.device.usb.*',
+      'admin-permission:admin.backup.?xecute', '*-permission:admin.pool.*',
+    } do
+      d:set_rule('10-a.lua', ("on('%s', function() deny() end)"):format(event))
       assert.truthy(d.log:find('waits for it', 1, true))
     end
   end)

@@ -504,6 +504,77 @@ describe('qubes.xml', function()
     end)
   end)
 
+  -- An old file by hand: the properties come first, colors as on the web, references to ids, a class that qubes no longer have of their own, a tag with a
+  -- text, no pools, no dom0, comments around it.
+  local OLD = [[
+<?xml version="1.0" encoding="utf-8" ?>
+<!-- written by hand -->
+<qubes version="3.0">
+    <properties>
+        <property name="default_netvm" ref="domain-4" />
+    </properties>
+
+    <labels>
+        <label id="label-1" color="#cc0000">red</label>
+        <label id="label-6" color="#3465a4">blue</label>
+    </labels>
+
+    <domains>
+        <domain class="QubesVM" id="domain-4">
+            <properties>
+                <property name="qid">4</property>
+                <property name="name">gate</property>
+                <property name="label" ref="label-1" />
+            </properties>
+            <features>
+                <feature name="service.clocksync"></feature>
+                <feature name="qubes-firewall">1</feature>
+            </features>
+            <devices class="pci">
+                <device backend-domain="dom0" id="03_00.0">
+                    <option name="permissive">True</option>
+                </device>
+            </devices>
+        </domain>
+
+        <domain class="QubesVM" id="domain-6">
+            <properties>
+                <property name="qid">6</property>
+                <property name="name">desk</property>
+                <property name="label" ref="label-6" />
+            </properties>
+            <tags>
+                <tag name="mine">since 2014</tag>
+            </tags>
+        </domain>
+    </domains>
+</qubes>
+
+<!--
+the end
+-->
+]]
+
+  it('of an old system, written by hand, imports, serves and exports', function()
+    local directory, said = imported(OLD)
+    -- Its default_netvm has itself as netvm, by default: that is the one fault.
+    assert.is_truthy(said:find('from each other: gate;', 1, true), said)
+    assert.is_truthy(said:find('1 faults', 1, true), said)
+    local before = export(directory)
+    local second, again = imported(before)
+    assert.is_nil(again:find('warning', 1, true), again)
+    assert.equal(before, export(second))
+    for _, part in ipairs { 'version="3.0"', '<tag name="mine">since 2014</tag>', '<option name="permissive">True</option>', 'color="#3465a4"' } do
+      assert.is_truthy(before:find(part, 1, true), part)
+    end
+    assert.equal(snapshot_of(directory), snapshot_of(second))
+    local d = daemon.start { directory = second }
+    assert.is_truthy(d:ok('admin.vm.List'):find('desk class=QubesVM state=Halted uuid=', 1, true))
+    assert.equal('default=True type=vm gate', d:ok('admin.vm.property.Get', 'desk', 'netvm'))
+    assert.equal('default=False type=label blue', d:ok('admin.vm.property.Get', 'desk', 'label'))
+    stop(d)
+  end)
+
   it('of the recorded conformance runs is the state that a first start makes', function()
     local text = read_file('../shared/conformance/base.xml')
     if not text then
@@ -519,7 +590,9 @@ describe('qubes.xml', function()
       table.sort(lines)
       return table.concat(lines, '\n')
     end
-    assert.equal(sorted(text), sorted(export(directory)))
+    local out = export(directory)
+    assert.equal(sorted(text), sorted(out))
+    assert.equal(out, export((imported(out))))
     local fresh = new_directory()
     uv.fs_mkdir(directory .. '/kernels', 448)
     local function without_kernel(from) return (from:gsub('default_kernel [^\n]*', '')) end

@@ -247,6 +247,7 @@ local function other_primitives(world, core)
   function core.commit() end
   function core.spawn(task, ...) world.spawned[#world.spawned + 1] = { task, table.pack(...) } end
   function core.stat(path) return world.files[path] end
+  function core.read_file(path) return world.files[path] and world.files[path].text end
   function core.list_directory(path)
     local names = {}
     for file in pairs(world.files) do

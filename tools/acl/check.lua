@@ -39,12 +39,15 @@ local function advice_of(message, vocabulary)
   return 'mend this line: until then none of the new rules is in force'
 end
 
+-- The names of the rule files, those of shadow rules too.
 local function rule_files(directory)
-  local scan, problem = uv.fs_scandir(directory)
-  if not scan then tool.fail(tool.USAGE, '%s', problem) end
   local names = {}
-  for name in function() return uv.fs_scandir_next(scan) end do
-    if name:match('^[^.].*%.lua$') then names[#names + 1] = name end
+  for _, folder in ipairs { '', 'shadow/' } do
+    local scan, problem = uv.fs_scandir(directory .. '/' .. folder)
+    if not scan and folder == '' then tool.fail(tool.USAGE, '%s', problem) end
+    for name in function() return scan and uv.fs_scandir_next(scan) end do
+      if name:match('^[^.].*%.lua$') then names[#names + 1] = folder .. name end
+    end
   end
   table.sort(names)
   return names
@@ -140,10 +143,10 @@ local function check(directory)
     table.move(check_file(directory .. '/' .. name, vocabulary, by_file[name] or {}), 1, 1 << 20, #findings + 1, findings)
     by_file[name] = nil
   end
-  for _, rest in pairs(by_file) do -- what belongs to no file that is read here
+  for name, rest in pairs(by_file) do -- what belongs to no file that is read here: narrow rules
     for _, finding in ipairs(rest) do
       finish(finding, {}, vocabulary)
-      finding.file = directory
+      finding.file = name == '' and directory or directory .. '/' .. name
       findings[#findings + 1] = finding
     end
   end

@@ -6,8 +6,10 @@
 local tool = require 'tool'
 
 local ORDER = { TemplateVM = 1, StandaloneVM = 2, AppVM = 3, DispVM = 4 }
-local OWN = { klass = true, label = true, template = true, tags = true, features = true, running = true }
-local FIRST = { 'provides_network', 'template_for_dispvms' } -- properties that others depend on
+local FIRST = { 'provides_network', 'template_for_dispvms' } -- properties that other qubes depend on
+local OWN = { -- what is no property, or set at another time
+  klass = true, label = true, template = true, tags = true, features = true, running = true, provides_network = true, template_for_dispvms = true,
+}
 local DEFAULT_TEMPLATE = 'template'
 
 local function sorted_keys(list)
@@ -63,16 +65,15 @@ function Maker:create(name, qube)
   end
 end
 
-function Maker:set_properties(name, qube)
-  local done = {}
+function Maker:set_first(name, qube)
   for _, property in ipairs(FIRST) do
     if qube[property] ~= nil then self:ask('admin.vm.property.Set', name, property, to_text(qube[property])) end
-    done[property] = true
   end
-  return function()
-    for _, property in ipairs(sorted_keys(qube)) do
-      if not OWN[property] and not done[property] then self:ask('admin.vm.property.Set', name, property, to_text(qube[property])) end
-    end
+end
+
+function Maker:set_others(name, qube)
+  for _, property in ipairs(sorted_keys(qube)) do
+    if not OWN[property] then self:ask('admin.vm.property.Set', name, property, to_text(qube[property])) end
   end
 end
 
@@ -87,10 +88,11 @@ end
 return function(directory, qubes, system)
   local self = setmetatable({ directory = directory }, Maker)
   local all, names = complete(qubes)
-  local rest = {}
-  for _, name in ipairs(names) do self:create(name, all[name]) end
-  for _, name in ipairs(names) do rest[#rest + 1] = self:set_properties(name, all[name]) end
-  for _, set in ipairs(rest) do set() end
+  for _, name in ipairs(names) do
+    self:create(name, all[name])
+    self:set_first(name, all[name])
+  end
+  for _, name in ipairs(names) do self:set_others(name, all[name]) end
   for _, property in ipairs(sorted_keys(system or {})) do self:ask('admin.property.Set', 'dom0', property, to_text(system[property])) end
   for _, name in ipairs(names) do self:set_tags_and_features(name, all[name]) end
   for _, name in ipairs(names) do

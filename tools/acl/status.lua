@@ -59,6 +59,9 @@ return {
     print(describe(status.generation))
     if status.generation.locked then print('  the rules did not load, so everything is denied: ' .. status.generation.locked) end
     print(status.previous ~= json.null and 'rollback leads to ' .. describe(status.previous) or 'there is none to go back to')
+    for _, narrow in ipairs(status.narrows) do
+      if narrow.problem then print(('narrow rules do not load, so qubes with %s are closed: %s'):format(narrow.tag, narrow.problem)) end
+    end
     print_rules(status.rules)
     return tool.OK
   end,

@@ -30,7 +30,6 @@ local OPTIONS = {
   ['--qubesd'] = 'value', ['--digest'] = 'value', ['--seconds'] = 'value',
 }
 
-local NOT_RULES = { spec = true, shadow = true } -- folders beneath that qubesd does not load rules from
 
 -- ---- files ----
 
@@ -51,19 +50,22 @@ local function make_alike(path, status)
   uv.fs_chmod(path, status.mode & 511)
 end
 
--- Copies what qubesd would read of a directory of rules. `wanted` (a set of names; nil: all) chooses among the files at the top.
+-- Copies what qubesd would read of a directory of rules; a link stays one. `wanted` (a set of names; nil: all) chooses among the files at the top.
 local function copy_rules(from, to, wanted)
   for _, entry in ipairs(entries(from)) do
     local source, target = from .. '/' .. entry.name, to .. '/' .. entry.name
-    local status = uv.fs_stat(source)
-    if status and status.type == 'directory' and not NOT_RULES[entry.name] then
+    local status = uv.fs_lstat(source)
+    local kind = status and status.type
+    if kind == 'directory' and entry.name ~= 'spec' then
       uv.fs_mkdir(target, 448)
       copy_rules(source, target)
       make_alike(target, status)
-    elseif status and status.type == 'file' and is_lua(entry) and (not wanted or wanted[entry.name]) then
+    elseif kind == 'file' and is_lua(entry) and (not wanted or wanted[entry.name]) then
       local copied, problem = uv.fs_copyfile(source, target)
       if not copied then tool.fail(tool.FAILED, '%s', problem) end
       make_alike(target, status)
+    elseif kind == 'link' and is_lua(entry) and (not wanted or wanted[entry.name]) then
+      uv.fs_symlink(uv.fs_realpath(source) or source, target)
     end
   end
 end
@@ -128,11 +130,12 @@ end
 
 -- ---- telling ----
 
-local function failure_lines(test, failure)
+-- What is said of a failure, in lines; `form` is that of a word and what it is about.
+local function failure_lines(test, failure, form)
   local where = failure.line and ('%s:%d: '):format(test.file, failure.line) or ''
   local lines = { where .. failure.title }
   for _, each in ipairs { 'expected', 'came', 'decided' } do
-    if failure[each] then lines[#lines + 1] = ('  %-9s %s'):format(each, failure[each]) end
+    if failure[each] then lines[#lines + 1] = form:format(each, failure[each]) end
   end
   return lines
 end
@@ -143,7 +146,7 @@ local function tell(test)
   local word = test.skipped and 'skipped' or #test.failures > 0 and 'FAILED' or 'ok'
   print(('%-7s  %s: %s%s'):format(word, name_of(test), test.title, test.skipped and (' (%s)'):format(test.skipped) or ''))
   for _, failure in ipairs(test.failures) do
-    for _, line in ipairs(failure_lines(test, failure)) do print('         ' .. line) end
+    for _, line in ipairs(failure_lines(test, failure, '  %-9s %s')) do print('         ' .. line) end
   end
   io.stdout:flush()
 end
@@ -152,7 +155,7 @@ local function tell_tap(test, number)
   print(('%s %d - %s: %s%s'):format(#test.failures > 0 and 'not ok' or 'ok', number, name_of(test), test.title:gsub('#', ''),
     test.skipped and ' # SKIP ' .. test.skipped or ''))
   for _, failure in ipairs(test.failures) do
-    for _, line in ipairs(failure_lines(test, failure)) do print('# ' .. line:gsub('\n', '\n# ')) end
+    for _, line in ipairs(failure_lines(test, failure, '%s: %s')) do print('# ' .. line:gsub('\n', ' ')) end
   end
   io.stdout:flush()
 end

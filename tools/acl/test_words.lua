@@ -36,7 +36,10 @@ local function decider(session, request, result, missing)
   local told = request and session:explain(request)
   if not told then return 'no rule' end
   local parts = {}
-  for _, hidden in ipairs(missing and {} or told.hidden) do parts[#parts + 1] = ('%s hides %s'):format(hidden.place or 'the core', hidden.qube) end
+  for _, hidden in ipairs(missing and {} or told.hidden) do
+    local failure = hidden.reason and (', since it failed: %s'):format(hidden.reason) or ''
+    parts[#parts + 1] = ('%s hides %s%s'):format(hidden.place or 'the core', hidden.qube, failure)
+  end
   for _, question in ipairs(told.questions) do
     for _, item in ipairs(question.items) do
       if item.removed_by and missing and missing[item.name] then parts[#parts + 1] = ('%s removes %s'):format(item.removed_by, item.name) end
@@ -151,13 +154,18 @@ function Test:fail(failure)
   table.insert(self.failures, failure)
 end
 
+-- An error in the spec file, whose message need not say again where.
+local function problem_of(file, err)
+  if type(err) == 'table' then return err end
+  local text = tostring(err)
+  return { line = line_of(file), text = text:match('^[^\n]-[^/\n]+%.lua:%d+: (.*)$') or text }
+end
+
 -- Runs it on a session, and notes what is not as expected.
 function Test:run(session, current)
   self.session, self.expectations = session, {}
   current.test = self
-  local ran, problem = xpcall(self.body, function(err)
-    return type(err) == 'table' and err or { line = line_of(self.file), text = tostring(err) }
-  end)
+  local ran, problem = xpcall(self.body, function(err) return problem_of(self.file, err) end)
   current.test = nil
   if not ran and problem.status then error(problem, 0) end -- the tool's own
   if not ran then self:fail { line = problem.line, title = problem.text } end

@@ -135,10 +135,12 @@ function tool.ask(directory, request)
   tool.fail(tool.FAILED, '%s: %s', request.method, class and class .. ': ' .. message or 'no answer')
 end
 
+local CHANGE_SECONDS = 120 -- with acl-tests the tests come before the answer
+
 -- A command that has another generation serve: tells which one, or why not.
 function tool.change_generation(name, arguments, method)
   local options = tool.only_options(name, arguments, { ['--socket-dir'] = 'value' })
-  local body, class, message = tool.call(options['socket-dir'] or '/run', { method = method })
+  local body, class, message = tool.call(options['socket-dir'] or '/run', { method = method, seconds = CHANGE_SECONDS })
   if body then
     local number, digest = body:match('generation=(%d+) digest=(%x+)')
     print(('generation %s serves, digest %s'):format(number, digest:sub(1, 12)))
@@ -231,7 +233,7 @@ function tool.start_daemon(options)
     '--socket-dir', directory, '--state-dir', options.state or directory, '--acl-dir', options.acl,
     '--scripts-dir', options.scripts or scripts_folder(), '--ext-dir', options.ext or directory .. '/ext.d',
     '--policy-dir', options.policy or directory .. '/policy.d', '--qubesdb-dir', directory, '--kernels-dir', directory .. '/kernels',
-    '--libvirt-uri', 'test:///default', '--group', '',
+    '--libvirt-uri', 'test:///default', '--group', '', '--acl-tests', 'no', '--audit-file', '',
   }
   for _, argument in ipairs(options.arguments or {}) do arguments[#arguments + 1] = argument end
   running[#running + 1] = self

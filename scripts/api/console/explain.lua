@@ -4,7 +4,9 @@
 local json = import('json')
 local json_fields = import('json_fields')
 
-local FIELDS = { source = true, method = true, dest = true, arg = true, payload = true, payload_hex = true, subject = true, event = true }
+local FIELDS = {
+  source = true, method = true, dest = true, arg = true, payload = true, payload_hex = true, subject = true, event = true, time = true,
+}
 
 local function from_hex(call, text)
   call:enforce(text:match('^%x*$') and #text % 2 == 0, '"payload_hex" has two hexadecimal digits for each byte')
@@ -16,6 +18,7 @@ local function parse(call, text)
   call:enforce(request, 'the payload is ' .. (problem or ''))
   for name in pairs(request) do call:enforce(FIELDS[name], ('there is no field "%s"'):format(name)) end
   call:enforce(request.source and request.method, '"source" and "method" are needed')
+  call:enforce(not request.time or request.time:match('^%d+$') and #request.time <= 12, '"time" is in seconds since 1970')
   call:enforce(not (request.payload and request.payload_hex), 'there is one payload')
   return request
 end
@@ -34,7 +37,7 @@ local function note(request, result)
   if result.class == 'ProtocolError' and request.method:match('^console%.') then
     return 'methods of the console are served on its socket only, and no rule is asked about them'
   end
-  if result.class == 'QubesException' and result.message:match('^over the limit of ') then return 'a limit{…} of the rules refuses it for now' end
+  if result.place and #result.questions == 0 then return 'this limit refuses it for now' end
   if result.class ~= 'QubesVMNotFoundError' or #result.questions > 0 then return nil end
   if not core.qube(request.source) then return ('there is no qube %s, so it can\'t call anybody'):format(request.source) end
   if not dest then return ('there is no qube %s'):format(request.dest) end
@@ -60,9 +63,10 @@ end
 method('console.Explain', {
   dest = 'adminvm', arg = 'none', payload = 'required', scope = 'none', read = true,
   doc = 'What would become of a call, as JSON; nothing is done. Payload: a JSON object of strings: source, method, perhaps dest, arg, payload or '
-    .. 'payload_hex, and subject and event: a qube that is judged too, with one event of it for admin.Events. Answer: verdict (permitted, denied, '
-    .. 'failed, exception, closed, undecided), class and message of the exception, body, place and reason of the rule that decided, the questions '
-    .. 'with each rule asked and each item filtered, hidden qubes and who hides them, generation, digest.',
+    .. 'payload_hex, and subject and event: a qube that is judged too, with one event of it for admin.Events; time, in seconds since 1970: when '
+    .. 'grants are judged. Answer: verdict (permitted, denied, failed, exception, closed, undecided), permitted (by the rules, whatever came of it), '
+    .. 'class and message of the exception, body, place and reason of the rule that decided, the questions with each rule asked and each item filtered, '
+    .. 'hidden qubes and who hides them, timed (whether a grant was judged), payload (none, optional, required: what the method takes), generation, digest.',
 }, function(call, untrusted_payload)
   local request = parse(call, untrusted_payload:utf8())
   local bytes = bytes_of(call, request)
@@ -71,7 +75,7 @@ method('console.Explain', {
   if request.subject then
     subject = core.qube(request.subject) or raise('QubesVMNotFoundError', ('there is no qube %s'):format(request.subject))
   end
-  local result = core.explain(bytes, subject, request.event or 'domain-start')
+  local result = core.explain(bytes, subject, request.event or 'domain-start', request.time and tonumber(request.time))
   result.note = note(request, result)
   mark_arrays(result)
   return json.encode(result) .. '\n'

@@ -7,12 +7,14 @@ local status = import('status')
 method('console.Status', {
   dest = 'adminvm', arg = 'none', payload = 'none', scope = 'none', read = true,
   doc = 'JSON: "generation" and "previous" (number, digest, since, rules; null when there is none), "rules", what became of each since its generation '
-    .. 'was loaded (file, line, event, calls, denials, filtered items, failures, ns spent, when it was asked last), and "daemon", as internal.Status.',
+    .. 'was loaded (file, line, event, calls, denials, filtered items, failures, ns spent, when it was asked last, the tag of its narrow set), '
+    .. '"narrows", the narrow sets (directory, tag, file, line, and the problem of one that did not load), and "daemon", as internal.Status.',
 }, function(call)
   call:permission()
   local serving, previous = core.generations()
   return json.encode {
-    generation = serving, previous = previous or json.null, rules = json.array(core.rules()), daemon = status(), now = math.floor(core.time()),
+    generation = serving, previous = previous or json.null, rules = json.array(core.rules()), narrows = json.array(core.narrows()), daemon = status(),
+    now = math.floor(core.time()),
   } .. '\n'
 end)
 

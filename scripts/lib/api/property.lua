@@ -55,9 +55,10 @@ function property.declare(prefix, dest, scope, holder_of)
     arg = 'none', read = true, filters = 'property names',
     doc = 'All properties that the caller may get, a line each: the name, a space, and what Get answers, where \\ and line ends are written \\\\ and \\n.',
   }, function(call)
-    local names = call:filter(holder_of(call):property_names(), {})
-    names = call:filter_as(prefix .. 'Get', names, {})
     local holder = holder_of(call)
+    local every = holder:property_names()
+    local names = call:filter_as(prefix .. 'Get', call:filter(every, {}), {})
+    if not call:may_hide() and #names == #every then return holder:all_property_values() end
     if not hidden.hides_netvm(call, holder) then
       return holder:property_values(names, hidden.writer(call))
     end
