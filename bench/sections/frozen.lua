@@ -56,7 +56,7 @@ local function compare(bench, what, method, free, target)
   end
   local ratio, low, high = measure.ratio(during, before, 'p99s')
   report.add {
-    what = what, result = ('%.2f of the p99'):format(ratio), value = ratio, goal = { below = GOAL },
+    what = what, result = ('%.2f of the p99'):format(ratio), value = ratio, goal = { at_most = GOAL },
     note = ('%.2f to %.2f; %.2f of the rate'):format(low, high, (measure.ratio(during, before))),
     ours = during, other = before, other_name = 'nothing frozen',
   }
