@@ -57,8 +57,9 @@ void qd_wait_unlink(struct qd_wait **list, struct qd_wait *wait)
 {
     while (*list && *list != wait)
         list = &(*list)->next;
-    if (*list)
-        *list = wait->next;
+    if (!*list)
+        return; /* it may be in another */
+    *list = wait->next;
     wait->next = NULL;
 }
 
