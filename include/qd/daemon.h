@@ -2,11 +2,14 @@
  *
  * Start here: the daemon's parts, and how a request passes through them.
  *
- *   connection.c  reads a request to its end            frame.c     cuts it apart
- *   dispatch.c    finds method, source, destination     call.c      runs the handler as a coroutine, to its
- * answer permission.c  asks the rules (laws 1, 3, 4)         commit.c    hands the changes to the store (law
- * 6) event.c       gives events to subscribers           generation.c, load.c, run.c   the Lua side (laws 4,
- * 8)
+ *   connection.c            reads a request to its end
+ *   frame.c                 cuts it apart
+ *   dispatch.c              finds method, source, destination
+ *   call.c                  runs the handler as a coroutine, to its answer
+ *   permission.c            asks the rules (laws 1, 3, 4)
+ *   commit.c                hands the changes to the store (law 6)
+ *   event.c                 gives events to subscribers
+ *   generation.c, load.c, run.c  the Lua side (laws 4, 8)
  *
  * Glossary. *Generation*: one loaded set of scripts and rules, a lua_State. *Call*: a request that runs, or a
  * task, which is a call without a client (a lifecycle event, something spawned). *Wait*: what a call that has
