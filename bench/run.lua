@@ -9,7 +9,7 @@ local daemon = require 'daemon'
 local process = require 'process'
 local report = require 'report'
 
-local ORDER = { 'reads', 'model', 'writes', 'rules', 'startup' }
+local ORDER = { 'reads', 'frozen', 'model', 'writes', 'rules', 'startup' }
 
 local HELP = [[
 usage: lua5.4 bench/run.lua [OPTION]...
@@ -111,11 +111,11 @@ local function new_bench(options)
     end
   end
 
-  -- A daemon with so many qubes that runs until the end; one a name. acl: a directory, by default an empty one.
-  function bench.estate(qubes, name, acl)
+  -- A daemon with so many qubes that runs until the end; one a name. acl: a directory, by default an empty one. variant: as for daemon.start.
+  function bench.estate(qubes, name, acl, variant)
     name = name or 'estate-' .. qubes
     if not estates[name] then
-      local target = daemon.start(bench, name, acl)
+      local target = daemon.start(bench, name, acl, variant)
       local filled, rate = pcall(daemon.fill, bench, target, qubes)
       if not filled then
         pcall(daemon.stop, target)

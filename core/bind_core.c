@@ -302,6 +302,7 @@ static int status(lua_State *L)
     qd_set_integer(L, "store_failures", (int64_t)store.failures);
     qd_set_integer(L, "virt_jobs", virt.jobs);
     qd_set_integer(L, "virt_timeouts", (int64_t)virt.timeouts);
+    qd_set_integer(L, "virt_workers", virt.workers);
     qd_set_integer(L, "virt_lost_workers", virt.lost_workers);
     lua_pushboolean(L, virt.connected);
     lua_setfield(L, -2, "virt_connected");

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later
  *
- * core.read_file: the text of a small file, read on one of libuv's threads. The call may be gone when it is
+ * core.stat, core.list_directory, core.read_file: files, on libuv's threads. The call may be gone when it is
  * there; the work itself can't be called back.
  */
 #include <errno.h>
@@ -12,9 +12,106 @@
 #include <unistd.h>
 
 #include "qd/bind_core.h"
-#include "qd/wait.h"
+#include "qd/call.h"
+#include "wait_private.h"
 
 #define TEXT_MAX (64u << 10) /* bytes */
+
+/* ---- what there is ---- */
+
+static int push_stat(lua_State *L, struct qd_wait *wait)
+{
+    if (!wait->flag) {
+        lua_pushnil(L);
+        return 1;
+    }
+    lua_createtable(L, 0, 2);
+    lua_pushstring(L, (wait->number & S_IFMT) == S_IFDIR ? "directory" : "file");
+    lua_setfield(L, -2, "type");
+    return 1;
+}
+
+static void stat_done(uv_fs_t *request)
+{
+    struct qd_wait *wait = request->data;
+
+    wait->flag = request->result == 0;
+    wait->number = (int64_t)request->statbuf.st_mode;
+    uv_fs_req_cleanup(request);
+    qd_wait_resume(wait);
+}
+
+static int start_file(lua_State *L, bool directory, int (*push)(lua_State *L, struct qd_wait *wait),
+                      uv_fs_cb done)
+{
+    const char *path = luaL_checkstring(L, 1);
+    struct qd_call *call = qd_wait_check(L);
+    struct qd_wait *wait = qd_wait_new(call, push);
+    int r;
+
+    if (!wait)
+        return luaL_error(L, "no memory");
+    wait->handed = true;
+    wait->request.data = wait;
+    r = directory ? uv_fs_scandir(&call->daemon->loop, &wait->request, path, 0, done)
+                  : uv_fs_stat(&call->daemon->loop, &wait->request, path, done);
+    if (r < 0) {
+        qd_wait_drop(wait);
+        return luaL_error(L, "%s: %s", path, uv_strerror(r));
+    }
+    return qd_wait_yield(L);
+}
+
+static int stat_file(lua_State *L)
+{
+    return start_file(L, false, push_stat, stat_done);
+}
+
+/* Names, each with its NUL, in `text`; `number` bytes. */
+static int push_names(lua_State *L, struct qd_wait *wait)
+{
+    const char *name = wait->text;
+
+    if (!wait->flag) {
+        lua_pushnil(L);
+        return 1;
+    }
+    lua_newtable(L);
+    for (lua_Integer i = 1; name && name < wait->text + wait->number; i++, name += strlen(name) + 1) {
+        lua_pushstring(L, name);
+        lua_rawseti(L, -2, i);
+    }
+    return 1;
+}
+
+static void scan_done(uv_fs_t *request)
+{
+    struct qd_wait *wait = request->data;
+    uv_dirent_t entry;
+
+    wait->flag = request->result >= 0;
+    while (wait->flag && uv_fs_scandir_next(request, &entry) == 0) {
+        size_t size = strlen(entry.name) + 1;
+        char *grown = realloc(wait->text, (size_t)wait->number + size);
+
+        if (!grown) {
+            wait->flag = false;
+            break;
+        }
+        memcpy(grown + wait->number, entry.name, size);
+        wait->text = grown;
+        wait->number += (int64_t)size;
+    }
+    uv_fs_req_cleanup(request);
+    qd_wait_resume(wait);
+}
+
+static int list_directory(lua_State *L)
+{
+    return start_file(L, true, push_names, scan_done);
+}
+
+/* ---- the text of a small one ---- */
 
 struct reading {
     uv_work_t work;
@@ -124,6 +221,12 @@ static int read_file(lua_State *L)
 
 void qd_bind_file_open(lua_State *L)
 {
-    lua_pushcfunction(L, read_file);
-    lua_setfield(L, -2, "read_file");
+    static const luaL_Reg functions[] = {
+        {"stat", stat_file},
+        {"list_directory", list_directory},
+        {"read_file", read_file},
+        {NULL, NULL},
+    };
+
+    luaL_setfuncs(L, functions, 0);
 }

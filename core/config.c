@@ -4,9 +4,12 @@
 #include <ctype.h>
 #include <errno.h>
 #include <getopt.h>
+#include <grp.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+
+#define USUAL_GROUP "qubes"
 
 #ifndef QD_VERSION
 #define QD_VERSION "0"
@@ -30,7 +33,7 @@ static const struct setting settings[] = {
     {"libvirt-uri", offsetof(struct qd_config, libvirt_uri), "test:///default"},
     {"acl-tests", offsetof(struct qd_config, acl_tests), "no"},
     {"acl-coverage", offsetof(struct qd_config, acl_coverage), NULL},
-    {"group", offsetof(struct qd_config, group), "qubes"},
+    {"group", offsetof(struct qd_config, group), NULL},
     {"audit-file", offsetof(struct qd_config, audit_file), ""},
     {"audit-dom0", offsetof(struct qd_config, audit_dom0), "no"},
 };
@@ -119,7 +122,7 @@ static void help(void)
            "  --acl-coverage FILE which lines of rules have run, written at the end (for qubesd-acl test)\n"
            "  --kernels-dir DIR   kernels of qubes (vm-kernels in the state directory)\n"
            "  --libvirt-uri URI   the hypervisor (test:///default)\n"
-           "  --group NAME        the sockets' group (qubes)\n"
+           "  --group NAME        the sockets' group (qubes, if there is one)\n"
            "  --audit-file FILE   a line of JSON for each decision about a call (none)\n"
            "  --audit-dom0 yes    also for calls of dom0 itself (no)\n"
            "  --debug             log more, and show tracebacks to callers\n"
@@ -194,6 +197,29 @@ static int read_options(int argc, char **argv, struct qd_config *config, enum qd
     return 0;
 }
 
+/* A group that somebody asked for must be there; the usual one need not. */
+static int find_group(struct qd_config *config)
+{
+    const char *name = config->group ? config->group : USUAL_GROUP;
+    const struct group *group;
+
+    config->group_id = QD_NO_GROUP;
+    if (!*name)
+        return 0;
+    errno = 0;
+    group = getgrnam(name);
+    if (group) {
+        config->group_id = group->gr_gid;
+    } else if (config->group) {
+        fprintf(stderr,
+                "qubesd: --group %s: %s; expected the name of a group that exists, or an empty one for the "
+                "daemon's own\n",
+                name, errno && errno != ENOENT ? strerror(errno) : "there is no such group");
+        return -EINVAL;
+    }
+    return 0;
+}
+
 int qd_config_read(int argc, char **argv, struct qd_config *config, enum qd_action *ret_action)
 {
     int r = 0;
@@ -210,6 +236,8 @@ int qd_config_read(int argc, char **argv, struct qd_config *config, enum qd_acti
     if (r == 0 && !config->kernels_dir &&
         asprintf(&config->kernels_dir, "%s/vm-kernels", config->state_dir) < 0)
         r = -ENOMEM;
+    if (r == 0 && *ret_action == QD_ACTION_RUN)
+        r = find_group(config);
     return r;
 }
 

@@ -274,31 +274,31 @@ static void link_connection(struct qd_daemon *daemon, struct qd_connection *conn
     daemon->status.connections++;
 }
 
-void qd_connection_accept(struct qd_daemon *daemon, uv_stream_t *listener, enum qd_socket socket)
+int qd_connection_accept(struct qd_daemon *daemon, uv_stream_t *listener, enum qd_socket socket)
 {
     struct qd_connection *connection = take_spare(daemon);
 
     if (!connection)
-        return;
+        return -ENOMEM;
     memset(connection, 0, sizeof(*connection));
     connection->daemon = daemon;
     connection->socket = socket;
-    connection->pipe.data = connection;
     if (uv_pipe_init(&daemon->loop, &connection->pipe, 0) < 0) {
         free(connection);
-        return;
+        return -ENOMEM;
     }
     connection->pipe.data = connection;
     link_connection(daemon, connection);
     if (uv_accept(listener, (uv_stream_t *)&connection->pipe) < 0 ||
         daemon->status.connections > QD_CONNECTIONS_MAX) {
         qd_connection_abort(connection);
-        return;
+        return 0;
     }
     connection->reading = true;
     set_deadline(connection, QD_REQUEST_SECONDS);
     if (!read_at_once(connection) && uv_read_start((uv_stream_t *)&connection->pipe, allocate, got) < 0)
         qd_connection_abort(connection);
+    return 0;
 }
 
 /* A peer that has closed both directions hangs up; one that only ended its input, as every client does,

@@ -174,6 +174,7 @@ static void sweep(uv_timer_t *timer)
     uint64_t limit_us;
 
     qd_connections_sweep(daemon);
+    qd_server_sweep(daemon);
     qd_limit_sweep(daemon);
     if (!daemon->stopping)
         qd_grant_tick(daemon);

@@ -2,7 +2,7 @@
 #include "qd/server.h"
 
 #include <errno.h>
-#include <grp.h>
+#include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -17,13 +17,17 @@
 
 #define BACKLOG 1024
 
+/* libuv gets a duplicate of the descriptor. When a client can't be accepted for lack of memory or
+ * descriptors, libuv would ask again at once, for ever, or never again; then the pipe is closed, and opened
+ * anew by the sweep. Meanwhile clients wait in the socket's backlog. */
 struct qd_listener {
     uv_pipe_t pipe;
+    int fd; /* -1: closed */
     struct qd_daemon *daemon;
     enum qd_socket socket;
     char path[sizeof(((struct sockaddr_un *)0)->sun_path)];
-    bool made; /* here, so removed here */
-    bool open;
+    bool made;   /* here, so removed here */
+    bool active; /* the pipe is open, or not yet closed */
 };
 
 static const char *const file_names[QD_SOCKET_COUNT] = {
@@ -61,13 +65,10 @@ static int clear_stale(const struct sockaddr_un *address)
 /* The group of the sockets, and the mode: the console's is root's alone (law 5). */
 static int set_access(const struct qd_daemon *daemon, const char *path, enum qd_socket socket)
 {
-    const struct group *group = daemon->config.group[0] ? getgrnam(daemon->config.group) : NULL;
-
     if (socket == QD_SOCKET_CONSOLE)
         return chmod(path, 0600) < 0 ? -errno : 0;
-    if (group && chown(path, (uid_t)-1, group->gr_gid) < 0)
-        qd_log(QD_LOG_NOTICE, "%s: not given to the group %s: %s", path, daemon->config.group,
-               strerror(errno));
+    if (daemon->config.group_id != QD_NO_GROUP && chown(path, (uid_t)-1, daemon->config.group_id) < 0)
+        qd_log(QD_LOG_NOTICE, "%s: not given to its group: %s", path, strerror(errno));
     return chmod(path, 0660) < 0 ? -errno : 0;
 }
 
@@ -112,36 +113,64 @@ static int take_activated(const char *path)
     return -1;
 }
 
+static void on_pipe_closed(uv_handle_t *handle)
+{
+    struct qd_listener *listener = handle->data;
+
+    listener->active = false;
+}
+
+static void close_pipe(struct qd_listener *listener)
+{
+    if (listener->active && !uv_is_closing((uv_handle_t *)&listener->pipe))
+        uv_close((uv_handle_t *)&listener->pipe, on_pipe_closed);
+}
+
 static void accepted(uv_stream_t *stream, int status)
 {
     struct qd_listener *listener = stream->data;
 
     if (status == 0)
-        qd_connection_accept(listener->daemon, stream, listener->socket);
+        status = qd_connection_accept(listener->daemon, stream, listener->socket);
+    if (status < 0) {
+        qd_log(QD_LOG_WARNING, "%s: new clients have to wait: %s", listener->path, strerror(-status));
+        close_pipe(listener);
+    }
 }
 
-static int open_one(struct qd_listener *listener)
+static int open_pipe(struct qd_listener *listener)
 {
-    int r, fd = take_activated(listener->path);
+    int r, fd = fcntl(listener->fd, F_DUPFD_CLOEXEC, 0);
 
-    if (fd < 0) {
-        r = bind_socket(listener, &fd);
-        if (r < 0)
-            return r;
-    }
+    if (fd < 0)
+        return -errno;
     r = uv_pipe_init(&listener->daemon->loop, &listener->pipe, 0);
     if (r < 0) {
         close(fd);
         return r;
     }
-    listener->open = true;
+    listener->active = true;
     listener->pipe.data = listener;
     r = uv_pipe_open(&listener->pipe, fd);
-    if (r < 0) {
+    if (r < 0)
         close(fd);
-        return r;
+    else
+        r = uv_listen((uv_stream_t *)&listener->pipe, BACKLOG, accepted);
+    if (r < 0)
+        close_pipe(listener);
+    return r;
+}
+
+static int open_one(struct qd_listener *listener)
+{
+    listener->fd = take_activated(listener->path);
+    if (listener->fd < 0) {
+        int r = bind_socket(listener, &listener->fd);
+
+        if (r < 0)
+            return r;
     }
-    return uv_listen((uv_stream_t *)&listener->pipe, BACKLOG, accepted);
+    return open_pipe(listener);
 }
 
 int qd_server_open(struct qd_daemon *daemon)
@@ -149,6 +178,8 @@ int qd_server_open(struct qd_daemon *daemon)
     daemon->listeners = calloc(QD_SOCKET_COUNT, sizeof(*daemon->listeners));
     if (!daemon->listeners)
         return -ENOMEM;
+    for (int i = 0; i < QD_SOCKET_COUNT; i++)
+        daemon->listeners[i].fd = -1;
     for (int i = 0; i < QD_SOCKET_COUNT; i++) {
         struct qd_listener *listener = &daemon->listeners[i];
         int r;
@@ -168,6 +199,17 @@ int qd_server_open(struct qd_daemon *daemon)
     return 0;
 }
 
+void qd_server_sweep(struct qd_daemon *daemon)
+{
+    for (int i = 0; daemon->listeners && i < QD_SOCKET_COUNT; i++) {
+        struct qd_listener *listener = &daemon->listeners[i];
+        int r = listener->fd >= 0 && !listener->active ? open_pipe(listener) : 0;
+
+        if (r < 0)
+            qd_log(QD_LOG_WARNING, "%s: clients still have to wait: %s", listener->path, strerror(-r));
+    }
+}
+
 void qd_server_close(struct qd_daemon *daemon)
 {
     for (int i = 0; daemon->listeners && i < QD_SOCKET_COUNT; i++) {
@@ -175,9 +217,11 @@ void qd_server_close(struct qd_daemon *daemon)
 
         if (listener->made)
             unlink(listener->path);
-        if (listener->open)
-            uv_close((uv_handle_t *)&listener->pipe, NULL);
-        listener->open = listener->made = false;
+        close_pipe(listener);
+        if (listener->fd >= 0)
+            close(listener->fd);
+        listener->fd = -1;
+        listener->made = false;
     }
 }
 

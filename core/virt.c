@@ -205,6 +205,7 @@ struct qd_virt_counters qd_virt_counters(struct qd_virt *virt)
 {
     struct qd_virt_counters counters = virt->counters;
 
+    counters.workers = virt->pool ? qd_worker_count(virt->pool) : 0;
     counters.lost_workers = virt->pool ? qd_worker_lost(virt->pool) : 0;
     return counters;
 }
@@ -226,6 +227,8 @@ static void ignore_closed(void *context)
 int qd_virt_open(uv_loop_t *loop, const char *uri, const struct qd_virt_callbacks *callbacks,
                  struct qd_virt **ret_virt)
 {
+    static const struct qd_worker_limits limits = {
+        .threads = QD_VIRT_WORKERS, .threads_max = QD_VIRT_WORKERS_MAX, .patience_ms = QD_VIRT_PATIENCE_MS};
     struct qd_virt *virt = calloc(1, sizeof(*virt));
     int error = -ENOMEM;
 
@@ -245,7 +248,7 @@ int qd_virt_open(uv_loop_t *loop, const char *uri, const struct qd_virt_callback
         error = -EIO;
         goto fail_loop;
     }
-    error = qd_worker_pool_open(loop, QD_VIRT_WORKERS, QD_VIRT_LOST_MAX, &virt->pool);
+    error = qd_worker_pool_open(loop, &limits, &virt->pool);
     if (error < 0)
         goto fail_loop;
     error = qd_virt_conn_open(virt);

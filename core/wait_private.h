@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later
  *
- * The inside of a wait, for the primitives of bind_wait.c and bind_virt.c; others have wait.h.
+ * The inside of a wait, for wait.c and the primitives of bind_wait.c, bind_lock.c, bind_file.c and
+ * bind_virt.c; others have wait.h.
  */
 #ifndef QD_WAIT_PRIVATE_H
 #define QD_WAIT_PRIVATE_H
@@ -33,8 +34,17 @@ struct qd_wait {
 struct qd_wait *qd_wait_new(struct qd_call *call, int (*push)(lua_State *L, struct qd_wait *wait));
 /* Resumes the call that waits, at once. */
 void qd_wait_resume(struct qd_wait *wait);
+/* Soon, from the loop: never from inside another call. */
+void qd_wait_ready(struct qd_wait *wait);
+/* Takes it out of a list, if it is there. */
+void qd_wait_unlink(struct qd_wait **list, struct qd_wait *wait);
 /* A number of seconds, of the argument; raises. */
 double qd_wait_check_seconds(lua_State *L, int index);
+
+/* bind_lock.c: core.lock(qube), core.unlock(qube); and who waits no more. */
+int qd_bind_lock(lua_State *L);
+int qd_bind_unlock(lua_State *L);
+void qd_locks_forget(struct qd_wait *wait);
 
 /* bind_virt.c: core.virt(qube, operation, argument, flags, seconds), core.virt_stats(seconds). */
 int qd_bind_virt(lua_State *L);

@@ -78,23 +78,32 @@ static void fail_waiting(struct qd_worker_pool *pool, int error)
     uv_mutex_unlock(&shared->mutex);
 }
 
-/* Starts threads in the place of lost ones. When there is none to work, nothing waits for nothing. */
+/* Starts the threads that are missing. When there is none to work, nothing waits for nothing. */
 static void replenish(struct qd_worker_pool *pool)
 {
     struct qd_worker_shared *shared = pool->shared;
-    unsigned healthy, lost;
+    unsigned healthy;
+    bool missing;
 
-    for (;;) {
+    do {
         uv_mutex_lock(&shared->mutex);
+        qd_worker_shared_grow(shared);
         healthy = shared->healthy;
-        lost = shared->lost;
+        missing = qd_worker_shared_short(shared);
         uv_mutex_unlock(&shared->mutex);
-        if (pool->closing || healthy >= shared->wanted || healthy + lost >= shared->wanted + pool->lost_max ||
-            qd_worker_thread_start(pool) < 0)
-            break;
-    }
+    } while (missing && !pool->closing && qd_worker_thread_start(pool) == 0);
     if (healthy == 0)
         fail_waiting(pool, -EAGAIN);
+}
+
+static void on_patience(uv_timer_t *timer)
+{
+    struct qd_worker_pool *pool = timer->data;
+
+    if (TAILQ_EMPTY(&pool->pending))
+        uv_timer_stop(timer);
+    else
+        replenish(pool);
 }
 
 static void fail_at_deadline(struct qd_worker_pool *pool, struct qd_worker_job *job, int error)
@@ -114,8 +123,7 @@ static void fail_at_deadline(struct qd_worker_pool *pool, struct qd_worker_job *
         job->state = QD_WORKER_JOB_LOST;
         if (job->key)
             job->key->overdue = true;
-        shared->healthy--;
-        shared->lost++;
+        qd_worker_shared_lose(shared);
         pool->lost++;
         break;
     default: /* it has an end, which is told when this round of the loop comes to the async */
@@ -197,6 +205,7 @@ static void finish_close(struct qd_worker_pool *pool)
     pool->shared = NULL;
     qd_worker_key_free_all(pool);
     uv_close((uv_handle_t *)&pool->grace, on_own_closed);
+    uv_close((uv_handle_t *)&pool->patience, on_own_closed);
     uv_close((uv_handle_t *)&pool->async, on_own_closed);
 }
 
@@ -236,7 +245,7 @@ static void on_grace(uv_timer_t *timer)
 
 /* ---- what the header declares ---- */
 
-int qd_worker_pool_open(uv_loop_t *loop, unsigned threads, unsigned lost_max,
+int qd_worker_pool_open(uv_loop_t *loop, const struct qd_worker_limits *limits,
                         struct qd_worker_pool **ret_pool)
 {
     struct qd_worker_pool *pool = calloc(1, sizeof(*pool));
@@ -245,10 +254,10 @@ int qd_worker_pool_open(uv_loop_t *loop, unsigned threads, unsigned lost_max,
     if (!pool)
         return -ENOMEM;
     pool->loop = loop;
-    pool->lost_max = lost_max;
+    pool->patience_tick_ms = limits->patience_ms / 2 + 1;
     TAILQ_INIT(&pool->pending);
     TAILQ_INIT(&pool->workers);
-    error = qd_worker_shared_open(pool, threads);
+    error = qd_worker_shared_open(pool, limits);
     if (error < 0)
         goto fail;
     error = uv_async_init(loop, &pool->async, on_async);
@@ -258,8 +267,9 @@ int qd_worker_pool_open(uv_loop_t *loop, unsigned threads, unsigned lost_max,
         goto fail;
     }
     uv_timer_init(loop, &pool->grace);
-    pool->async.data = pool->grace.data = pool;
-    pool->handles = 2;
+    uv_timer_init(loop, &pool->patience);
+    pool->async.data = pool->grace.data = pool->patience.data = pool;
+    pool->handles = 3;
     replenish(pool); /* a thread that can't be started now is tried again with each job */
     *ret_pool = pool;
     return 0;
@@ -318,6 +328,8 @@ int qd_worker_submit(struct qd_worker_pool *pool, const struct qd_worker_task *t
     pool->handles++;
     uv_update_time(pool->loop); /* the loop's clock may be as old as what it has been busy with */
     uv_timer_start(&deadline->timer, on_deadline, deadline_ms, 0);
+    if (!uv_is_active((uv_handle_t *)&pool->patience))
+        uv_timer_start(&pool->patience, on_patience, pool->patience_tick_ms, pool->patience_tick_ms);
     replenish(pool);
     return 0;
 
@@ -330,6 +342,16 @@ fail:
 unsigned qd_worker_lost(struct qd_worker_pool *pool)
 {
     return pool->lost;
+}
+
+unsigned qd_worker_count(struct qd_worker_pool *pool)
+{
+    unsigned count;
+
+    uv_mutex_lock(&pool->shared->mutex);
+    count = pool->shared->healthy + pool->shared->lost;
+    uv_mutex_unlock(&pool->shared->mutex);
+    return count;
 }
 
 void qd_worker_cancel_waiting(struct qd_worker_pool *pool)

@@ -68,9 +68,12 @@ struct qd_worker_shared {
     uv_mutex_t mutex;
     uv_cond_t wake;
     unsigned references; /* the pool, and each thread */
-    unsigned wanted;     /* threads there should be that aren't lost */
-    unsigned healthy;    /* that there are */
+    struct qd_worker_limits limits;
+    unsigned wanted;  /* threads there should be that aren't lost; never fewer than limits.threads */
+    unsigned healthy; /* that there are */
+    unsigned busy;    /* of these, inside a job */
     unsigned lost;
+    uint64_t taken_at; /* when a job was taken out of the queue last; uv_hrtime() */
     bool stop;
     uv_async_t *async; /* NULL: the pool is gone, nobody collects */
     struct qd_worker_jobs ready;
@@ -83,7 +86,8 @@ struct qd_worker_pool {
     struct qd_worker_shared *shared;
     uv_async_t async;
     uv_timer_t grace;
-    unsigned lost_max;
+    uv_timer_t patience; /* runs while a job is pending */
+    unsigned patience_tick_ms;
     unsigned lost;    /* as the loop knows: one that returned counts until its key has passed on */
     unsigned handles; /* not yet closed */
     struct qd_worker_jobs pending;
@@ -96,9 +100,16 @@ struct qd_worker_pool {
 };
 
 /* Sets up pool->shared, with the pool's reference. */
-int qd_worker_shared_open(struct qd_worker_pool *pool, unsigned threads);
+int qd_worker_shared_open(struct qd_worker_pool *pool, const struct qd_worker_limits *limits);
 /* Unlocks the mutex, which the caller holds, and drops a reference. */
 void qd_worker_shared_unref(struct qd_worker_shared *shared);
+/* Wants more threads if jobs wait and those there are have been inside the same ones for too long. Under the
+ * mutex, as the next two. */
+void qd_worker_shared_grow(struct qd_worker_shared *shared);
+/* Whether a thread is missing, and there may be one more. */
+bool qd_worker_shared_short(const struct qd_worker_shared *shared);
+/* A job's deadline has come while its thread is inside. */
+void qd_worker_shared_lose(struct qd_worker_shared *shared);
 /* One more thread, counted as healthy. */
 int qd_worker_thread_start(struct qd_worker_pool *pool);
 

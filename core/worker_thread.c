@@ -7,7 +7,9 @@
 #include <stdlib.h>
 #include <sys/prctl.h>
 
-int qd_worker_shared_open(struct qd_worker_pool *pool, unsigned threads)
+#define NS_PER_MS 1000000ULL
+
+int qd_worker_shared_open(struct qd_worker_pool *pool, const struct qd_worker_limits *limits)
 {
     struct qd_worker_shared *shared = calloc(1, sizeof(*shared));
     int error;
@@ -25,7 +27,8 @@ int qd_worker_shared_open(struct qd_worker_pool *pool, unsigned threads)
     TAILQ_INIT(&shared->ready);
     TAILQ_INIT(&shared->finished);
     shared->references = 1;
-    shared->wanted = threads;
+    shared->limits = *limits;
+    shared->wanted = limits->threads;
     shared->async = &pool->async;
     pool->shared = shared;
     return 0;
@@ -45,6 +48,33 @@ void qd_worker_shared_unref(struct qd_worker_shared *shared)
     uv_cond_destroy(&shared->wake);
     uv_mutex_destroy(&shared->mutex);
     free(shared);
+}
+
+void qd_worker_shared_grow(struct qd_worker_shared *shared)
+{
+    unsigned room = shared->limits.threads_max - shared->lost;
+
+    if (TAILQ_EMPTY(&shared->ready) || shared->busy < shared->wanted ||
+        uv_hrtime() - shared->taken_at < shared->limits.patience_ms * NS_PER_MS)
+        return;
+    shared->wanted += shared->limits.threads;
+    if (shared->wanted > room)
+        shared->wanted = room;
+}
+
+bool qd_worker_shared_short(const struct qd_worker_shared *shared)
+{
+    return shared->healthy < shared->wanted && shared->healthy + shared->lost < shared->limits.threads_max;
+}
+
+/* If the pool has grown, the thread has its replacement already. */
+void qd_worker_shared_lose(struct qd_worker_shared *shared)
+{
+    shared->busy--;
+    shared->healthy--;
+    shared->lost++;
+    if (shared->wanted > shared->limits.threads)
+        shared->wanted--;
 }
 
 void qd_worker_job_queue(struct qd_worker_pool *pool, struct qd_worker_job *job)
@@ -74,6 +104,15 @@ static bool return_late(struct qd_worker_shared *shared, struct qd_worker_job *j
     return true;
 }
 
+/* With an empty queue: whether there are enough others to wait for the next job. */
+static bool give_up_place(struct qd_worker_shared *shared)
+{
+    if (shared->healthy - shared->busy <= shared->limits.threads)
+        return false;
+    shared->wanted = shared->healthy - 1;
+    return true;
+}
+
 static void work(void *argument)
 {
     struct qd_worker_thread *worker = argument;
@@ -86,13 +125,15 @@ static void work(void *argument)
         struct qd_worker_job *job = TAILQ_FIRST(&shared->ready);
 
         if (!job) {
-            if (shared->stop)
+            if (shared->stop || give_up_place(shared))
                 break;
             uv_cond_wait(&shared->wake, &shared->mutex);
             continue;
         }
         TAILQ_REMOVE(&shared->ready, job, link);
         job->state = QD_WORKER_JOB_RUNNING;
+        shared->taken_at = uv_hrtime();
+        shared->busy++;
         uv_mutex_unlock(&shared->mutex);
         job->task.run(job->task.context);
         uv_mutex_lock(&shared->mutex);
@@ -101,6 +142,7 @@ static void work(void *argument)
             healthy = return_late(shared, job);
         } else {
             job->state = QD_WORKER_JOB_FINISHED;
+            shared->busy--;
             TAILQ_INSERT_TAIL(&shared->finished, job, link);
         }
         if (shared->async)

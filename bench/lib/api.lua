@@ -8,14 +8,15 @@ local api = {}
 
 local CALL_SECONDS = 120
 
--- The bytes of the answer. call: method, arg, src, dest, payload.
-function api.call(socket, call)
-  local chunks, problem, done = {}, nil, false
+-- Makes a call and goes on. call: method, arg, src, dest, payload. ended(problem, bytes) is called once, later. Returns a function that ends the wait.
+function api.begin(socket, call, ended)
+  local chunks, done = {}, false
   local pipe = uv.new_pipe(false)
-  local function finish(message)
+  local function finish(problem)
     if not done then
-      done, problem = true, message
+      done = true
       pipe:close()
+      ended(problem, table.concat(chunks))
     end
   end
   pipe:connect(socket, function(failed)
@@ -33,13 +34,20 @@ function api.call(socket, call)
       end
     end)
   end)
+  return finish
+end
+
+-- The bytes of the answer.
+function api.call(socket, call)
+  local done, problem, answer = false, nil, nil
+  local finish = api.begin(socket, call, function(failed, bytes) done, problem, answer = true, failed, bytes end)
   if not process.wait_until(function() return done end, CALL_SECONDS) then
     finish('no answer in time')
   end
   if problem then
     error(('%s: %s: %s'):format(socket, call.method, problem), 0)
   end
-  return table.concat(chunks)
+  return answer
 end
 
 -- What an answer that isn't OK says, for a human; its class, when it is an exception.

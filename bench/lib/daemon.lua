@@ -24,8 +24,9 @@ local function write_names(path, appvms)
   process.write_file(path, table.concat(lines))
 end
 
--- setup: root, build, scripts, libvirt_uri. Starts a daemon on the directory NAME below root, which is made when needed.
-function daemon.start(setup, name, acl)
+-- setup: root, build, scripts, libvirt_uri. Starts a daemon on the directory NAME below root, which is made when needed. variant, optional: program (qubesd),
+-- env (NAME → value, added to what there is).
+function daemon.start(setup, name, acl, variant)
   local self = { name = name, directory = process.make_directory(setup.root .. '/' .. name) }
   self.socket = self.directory .. '/qubesd.sock'
   self.internal_socket = self.directory .. '/qubesd.internal.sock'
@@ -33,10 +34,10 @@ function daemon.start(setup, name, acl)
   self.log = self.directory .. '/bench-log'
   process.write_file(self.log, '')
   local began = process.now()
-  self.process = process.spawn(setup.build .. '/qubesd', {
+  self.process = process.spawn(setup.build .. '/' .. (variant and variant.program or 'qubesd'), {
     '--socket-dir', self.directory, '--state-dir', self.directory, '--scripts-dir', setup.scripts,
     '--acl-dir', acl or process.make_directory(setup.root .. '/acl'), '--policy-dir', setup.root .. '/policy.d', '--libvirt-uri', setup.libvirt_uri,
-  }, { stdout = self.log, stderr = self.log })
+  }, { stdout = self.log, stderr = self.log, env = variant and variant.env })
   local ready = process.wait_until(function()
     return self.process.code or process.read_file(self.log):find('%f[%w]ready%f[%W]')
   end, READY_SECONDS)

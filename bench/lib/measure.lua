@@ -98,7 +98,7 @@ local function summary(results)
   end
   local calls = sum(results, 'calls')
   return {
-    rates = all.rates, rate = measure.median(all.rates), p50 = measure.median(all.p50), p99 = measure.median(all.p99),
+    rates = all.rates, p99s = all.p99, rate = measure.median(all.rates), p50 = measure.median(all.p50), p99 = measure.median(all.p99),
     calls = calls, cpu_us = sum(results, 'cpu') / calls * 1e6, load_cpu_us = sum(results, 'cpu_seconds') / calls * 1e6,
     commits = sum(results, 'commits'), changes = sum(results, 'changes'),
   }
@@ -152,11 +152,12 @@ function measure.alternate(setup, contestants, pinned)
   return summaries
 end
 
--- The median of the ratios of neighbours, with the smallest and the greatest.
-function measure.ratio(ours, theirs)
+-- The median of the ratios of neighbours, with the smallest and the greatest. field: 'rates' (the default) or 'p99s'.
+function measure.ratio(ours, theirs, field)
+  field = field or 'rates'
   local ratios = {}
-  for index, rate in ipairs(ours.rates) do
-    ratios[index] = rate / theirs.rates[index]
+  for index, value in ipairs(ours[field]) do
+    ratios[index] = value / theirs[field][index]
   end
   return measure.median(ratios), math.min(table.unpack(ratios)), math.max(table.unpack(ratios))
 end

@@ -33,7 +33,22 @@ function process.sleep(seconds)
   process.wait_until(function() return false end, seconds)
 end
 
--- options: cwd; stdout, stderr: 'collect' (into .output / .errors) or a path.
+-- NAME=value of this process and of more; nil, which is all of this process's, when there is no more.
+local function environment(more)
+  if not more then
+    return nil
+  end
+  local list, all = {}, uv.os_environ()
+  for name, value in pairs(more) do
+    all[name] = value
+  end
+  for name, value in pairs(all) do
+    list[#list + 1] = name .. '=' .. value
+  end
+  return list
+end
+
+-- options: env (NAME → value, added to what there is); stdout, stderr: 'collect' (into .output / .errors) or a path.
 function process.spawn(path, args, options)
   local self = { path = path, output = '', errors = '' }
   local stdio, pipes, files = { nil, nil, nil }, {}, {}
@@ -55,7 +70,7 @@ function process.spawn(path, args, options)
     words[index] = tostring(word)
   end
   local open = 1
-  local handle, pid = uv.spawn(path, { args = words, stdio = stdio }, function(code, signal)
+  local handle, pid = uv.spawn(path, { args = words, stdio = stdio, env = environment(options and options.env) }, function(code, signal)
     self.code, self.signal = code, signal
     self.handle:close()
     running[self.pid] = nil

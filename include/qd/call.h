@@ -115,7 +115,7 @@ void qd_subscriber_free(struct qd_daemon *daemon, struct qd_subscriber *subscrib
 /* After a reload: every stream's permission and filters are asked again. */
 void qd_subscribers_ask_again(struct qd_daemon *daemon);
 
-/* ---- bind_wait.c ---- */
+/* ---- wait.c, bind_wait.c, bind_lock.c ---- */
 
 /* Forgets what the call waits for; a result that arrives later is dropped. */
 void qd_wait_detach(struct qd_call *call);

@@ -24,8 +24,9 @@ struct qd_connection {
     struct qd_subscriber *subscriber;
 };
 
-/* Takes a waiting connection of a listener. */
-void qd_connection_accept(struct qd_daemon *daemon, uv_stream_t *listener, enum qd_socket socket);
+/* Takes the connection that a listener has accepted. -ENOMEM: it could not, and the connection is still the
+ * listener's. */
+int qd_connection_accept(struct qd_daemon *daemon, uv_stream_t *listener, enum qd_socket socket);
 
 /* Answers with up to two pieces and closes when the client has read them. Copies what can't be written at
  * once. */

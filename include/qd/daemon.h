@@ -2,11 +2,14 @@
  *
  * Start here: the daemon's parts, and how a request passes through them.
  *
- *   connection.c  reads a request to its end            frame.c     cuts it apart
- *   dispatch.c    finds method, source, destination     call.c      runs the handler as a coroutine, to its
- * answer permission.c  asks the rules (laws 1, 3, 4)         commit.c    hands the changes to the store (law
- * 6) event.c       gives events to subscribers           generation.c, load.c, run.c   the Lua side (laws 4,
- * 8)
+ *   connection.c            reads a request to its end
+ *   frame.c                 cuts it apart
+ *   dispatch.c              finds method, source, destination
+ *   call.c                  runs the handler as a coroutine, to its answer
+ *   permission.c            asks the rules (laws 1, 3, 4)
+ *   commit.c                hands the changes to the store (law 6)
+ *   event.c                 gives events to subscribers
+ *   generation.c, load.c, run.c  the Lua side (laws 4, 8)
  *
  * Glossary. *Generation*: one loaded set of scripts and rules, a lua_State. *Call*: a request that runs, or a
  * task, which is a call without a client (a lifecycle event, something spawned). *Wait*: what a call that has
@@ -23,6 +26,7 @@
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <sys/types.h>
 #include <uv.h>
 
 #include "qd/frame.h"
@@ -44,6 +48,8 @@
 #define QD_LOAD_MILLISECONDS 10000        /* for loading a generation */
 #define QD_SITE_MILLISECONDS 1000         /* for a hook of a site's extension, and for loading one */
 
+#define QD_NO_GROUP ((gid_t)-1)
+
 enum qd_socket { QD_SOCKET_ADMIN, QD_SOCKET_INTERNAL, QD_SOCKET_MISC, QD_SOCKET_CONSOLE, QD_SOCKET_COUNT };
 
 struct qd_config {
@@ -60,7 +66,8 @@ struct qd_config {
     char *acl_coverage; /* where the lines of rules that have run are written; NULL: nowhere */
     char *audit_file;   /* empty: none */
     char *audit_dom0;   /* yes or no */
-    char *group;        /* of the sockets; empty: the process's own */
+    char *group;        /* of the sockets; empty: the process's own; NULL: the usual one, if it exists */
+    gid_t group_id;     /* the same, or QD_NO_GROUP */
     char *file;         /* of --import-xml, --export-xml, --copy-store, --check-acl */
     bool debug;
 };

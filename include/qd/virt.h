@@ -4,10 +4,11 @@
  *
  * A *job* is one operation on one domain. It runs on a worker thread and has a deadline; whatever libvirt
  * does, the job's `done` is called once, on the loop's thread, at the deadline at the latest. A call that
- * never returns costs the worker it runs on: the worker is written off and replaced, up to QD_VIRT_LOST_MAX;
- * past that every job fails at once until one comes back. One domain has one job at a time: the next waits
- * its turn; while a job of the domain is past its deadline and still inside libvirt, further ones fail at
- * once with -EBUSY.
+ * never returns costs the worker it runs on: at the deadline the worker is written off and replaced, and when
+ * jobs wait while all are inside calls that take long, more are started before. Past QD_VIRT_WORKERS_MAX in
+ * all, jobs wait; when every worker is written off they fail at once until one comes back. One domain has one
+ * job at a time: the next waits its turn; while a job of the domain is past its deadline and still inside
+ * libvirt, further ones fail at once with -EBUSY.
  *
  * libvirt's own event loop is the daemon's libuv loop (virEventRegisterImpl, virt_loop.c), and lifecycle
  * events arrive there.
@@ -20,9 +21,10 @@
 #include <stdint.h>
 #include <uv.h>
 
-#define QD_VIRT_WORKERS 4    /* threads for libvirt calls */
-#define QD_VIRT_LOST_MAX 28  /* written-off threads that are replaced */
-#define QD_VIRT_UUID_SIZE 37 /* text form, with its NUL */
+#define QD_VIRT_WORKERS 4        /* threads for libvirt calls */
+#define QD_VIRT_WORKERS_MAX 32   /* with those that help out, and those that are written off */
+#define QD_VIRT_PATIENCE_MS 2000 /* so long a job waits for the same calls to return; then there is help */
+#define QD_VIRT_UUID_SIZE 37     /* text form, with its NUL */
 
 enum qd_virt_op {
     QD_VIRT_DEFINE,     /* define (or redefine) from `argument`, domain XML; result: none */
@@ -90,6 +92,7 @@ struct qd_virt_callbacks {
 struct qd_virt_counters {
     uint64_t jobs;
     uint64_t timeouts;
+    unsigned workers;      /* threads, now */
     unsigned lost_workers; /* inside libvirt past their deadline, now */
     bool connected;
 };

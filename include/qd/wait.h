@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later
  *
- * For primitives outside of bind_wait.c that wait: the coroutine yields, and is resumed from the loop with
- * what a function pushes. Everything that may raise comes before qd_wait_begin. Loop's thread.
+ * For primitives that wait, and need not see a wait's inside: the coroutine yields, and is resumed from the
+ * loop with what a function pushes. Everything that may raise comes before qd_wait_begin. Loop's thread.
  */
 #ifndef QD_WAIT_H
 #define QD_WAIT_H

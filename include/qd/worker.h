@@ -3,8 +3,10 @@
  * Threads for calls that may block, or never return (law 7). Knows nothing of libvirt.
  *
  * A *job* has a deadline: its `done` is called by then, whatever its thread is doing. A thread that is still
- * inside a job at the job's deadline is *lost*: it is replaced, as long as there are not more than `lost_max`
- * of them. When no thread is left that isn't lost, every job fails at once, until a lost one returns.
+ * inside a job at the job's deadline is *lost*, and replaced. Jobs needn't wait for that: when one waits and
+ * every thread has been inside the same job for `patience_ms`, `threads` more are started; a thread that
+ * would be idle beside `threads` others ends. There are never more than `threads_max`, lost ones included.
+ * When no thread is left that isn't lost, every job fails at once, until a lost one returns.
  *
  * Jobs with the same *key* run one after the other, in their order. While the job that runs is past its
  * deadline, new ones of its key fail at once; when it returns after all, the key's turn passes to the next.
@@ -37,7 +39,13 @@ struct qd_worker_task {
     void *context;
 };
 
-int qd_worker_pool_open(uv_loop_t *loop, unsigned threads, unsigned lost_max,
+struct qd_worker_limits {
+    unsigned threads;
+    unsigned threads_max;
+    unsigned patience_ms;
+};
+
+int qd_worker_pool_open(uv_loop_t *loop, const struct qd_worker_limits *limits,
                         struct qd_worker_pool **ret_pool);
 
 /* `key` is copied; NULL: in no order. `deadline_ms` counts from now, waiting included. -ECANCELED when the
@@ -47,6 +55,9 @@ int qd_worker_submit(struct qd_worker_pool *pool, const struct qd_worker_task *t
 
 /* Threads that are inside a job past its deadline, now. */
 unsigned qd_worker_lost(struct qd_worker_pool *pool);
+
+/* Threads that there are, lost ones included, now. */
+unsigned qd_worker_count(struct qd_worker_pool *pool);
 
 /* Jobs that don't run yet fail with -ECANCELED. */
 void qd_worker_cancel_waiting(struct qd_worker_pool *pool);

@@ -48,13 +48,22 @@ static void on_closed(void *context)
     f.closed = true;
 }
 
-static void open_pool(unsigned threads, unsigned lost_max)
+static void open_patient_pool(unsigned threads, unsigned threads_max, unsigned patience_ms)
 {
+    struct qd_worker_limits limits = {
+        .threads = threads, .threads_max = threads_max, .patience_ms = patience_ms};
+
     memset(&f, 0, sizeof(f));
     assert_int_equal(uv_loop_init(&f.loop), 0);
     uv_timer_init(&f.loop, &f.tick);
     uv_timer_start(&f.tick, on_tick, 2, 2);
-    assert_int_equal(qd_worker_pool_open(&f.loop, threads, lost_max, &f.pool), 0);
+    assert_int_equal(qd_worker_pool_open(&f.loop, &limits, &f.pool), 0);
+}
+
+/* One that gets no help before a deadline. */
+static void open_pool(unsigned threads, unsigned lost_max)
+{
+    open_patient_pool(threads, threads + lost_max, 4 * LONG_MS);
 }
 
 static void finish_pool(void)
@@ -92,6 +101,23 @@ static void turn_until_lost(unsigned count)
     while (qd_worker_lost(f.pool) != count && uv_hrtime() / 1000000 < end)
         uv_run(&f.loop, UV_RUN_ONCE);
     assert_int_equal(qd_worker_lost(f.pool), count);
+}
+
+static void turn_until_count(unsigned count)
+{
+    uint64_t end = uv_hrtime() / 1000000 + LONG_MS;
+
+    while (qd_worker_count(f.pool) != count && uv_hrtime() / 1000000 < end)
+        uv_run(&f.loop, UV_RUN_ONCE);
+    assert_int_equal(qd_worker_count(f.pool), count);
+}
+
+static void turn_for(unsigned ms)
+{
+    uint64_t end = uv_hrtime() / 1000000 + ms;
+
+    while (uv_hrtime() / 1000000 < end)
+        uv_run(&f.loop, UV_RUN_ONCE);
 }
 
 static void run(void *context)
@@ -191,6 +217,108 @@ static void test_exhausted(void **state)
     assert_int_equal(after[2].error, 0);
     close_pool(1000);
     assert_int_equal(f.released, 10);
+}
+
+/* More jobs hang than there are threads, and no deadline is near: others are done all the same. */
+static void test_help(void **state)
+{
+    struct job stuck[7] = {0}, other = {0}, more[20] = {0};
+    atomic_int gate = 0;
+
+    (void)state;
+    open_patient_pool(2, 8, 10);
+    for (int i = 0; i < 7; i++) {
+        stuck[i].gate = &gate;
+        submit(&stuck[i], i == 0 ? "key" : NULL, LONG_MS);
+    }
+    submit(&other, NULL, LONG_MS);
+    turn_until_done(1);
+    assert_true(other.done && other.error == 0);
+    turn_until_count(8);
+
+    atomic_store(&gate, 1);
+    turn_until_done(8);
+    turn_until_count(2); /* whose help is needed no more leaves */
+    for (int i = 0; i < 20; i++)
+        submit(&more[i], NULL, LONG_MS);
+    turn_until_done(28);
+    assert_int_equal(qd_worker_lost(f.pool), 0);
+    close_pool(1000);
+    assert_int_equal(f.released, 28);
+}
+
+/* All there may be hang: the others wait, and go on when one returns. */
+static void test_help_is_bounded(void **state)
+{
+    struct job stuck[5] = {0}, waiting = {0};
+    atomic_int gates[5] = {0};
+
+    (void)state;
+    open_patient_pool(2, 5, 10);
+    for (int i = 0; i < 5; i++) {
+        stuck[i].gate = &gates[i];
+        submit(&stuck[i], NULL, LONG_MS);
+    }
+    submit(&waiting, NULL, LONG_MS);
+    turn_until_count(5);
+    turn_for(200);
+    assert_false(waiting.done);
+    assert_int_equal(qd_worker_count(f.pool), 5);
+
+    atomic_store(&gates[4], 1);
+    turn_until_done(2);
+    assert_true(stuck[4].done && waiting.done && waiting.error == 0);
+    for (int i = 0; i < 4; i++)
+        atomic_store(&gates[i], 1);
+    turn_until_done(6);
+    turn_until_count(2);
+    close_pool(1000);
+}
+
+/* Who helped takes the place of who is lost. */
+static void test_help_and_deadline(void **state)
+{
+    struct job stuck = {0}, other = {0}, after = {0};
+    atomic_int gate = 0;
+
+    (void)state;
+    open_patient_pool(1, 4, 10);
+    stuck.gate = &gate;
+    submit(&stuck, "key", 3000);
+    submit(&other, NULL, LONG_MS);
+    turn_until_done(1);
+    assert_true(other.done);
+    turn_until_done(2);
+    assert_int_equal(stuck.error, -ETIMEDOUT);
+    assert_int_equal(qd_worker_lost(f.pool), 1);
+    assert_int_equal(qd_worker_count(f.pool), 2);
+    submit(&after, NULL, LONG_MS);
+    turn_until_done(3);
+    assert_int_equal(after.error, 0);
+    atomic_store(&gate, 1);
+    turn_until_lost(0);
+    turn_until_count(1);
+    close_pool(1000);
+    assert_int_equal(f.released, 3);
+}
+
+/* Jobs that are only many, and wait for long, are no reason for more threads. */
+static void test_no_help_for_the_busy(void **state)
+{
+    static struct job jobs[200];
+
+    (void)state;
+    memset(jobs, 0, sizeof(jobs));
+    open_patient_pool(2, 8, 2000);
+    for (int i = 0; i < 200; i++) {
+        jobs[i].ms = 30;
+        submit(&jobs[i], NULL, LONG_MS);
+    }
+    while (f.done < 200) { /* longer than the patience, but each job is much shorter */
+        uv_run(&f.loop, UV_RUN_ONCE);
+        assert_int_equal(qd_worker_count(f.pool), 2);
+    }
+    close_pool(1000);
 }
 
 static void test_deadline_in_queue(void **state)
@@ -295,6 +423,10 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_keys),
         cmocka_unit_test(test_exhausted),
+        cmocka_unit_test(test_help),
+        cmocka_unit_test(test_help_is_bounded),
+        cmocka_unit_test(test_help_and_deadline),
+        cmocka_unit_test(test_no_help_for_the_busy),
         cmocka_unit_test(test_deadline_in_queue),
         cmocka_unit_test(test_cancel),
         cmocka_unit_test(test_close),

@@ -100,6 +100,18 @@ describe('a qube that a rule hides from the caller', function()
     assert.equal('QubesLabelInUseError', d:call('dom0', 'admin.label.Remove', 'dom0', 'pink').class)
   end)
 
+  it('can not have its template removed by who may not know of it, whether it has one or not', function()
+    d:ok('admin.vm.Create.TemplateVM', 'dom0', '', 'name=unused label=black')
+    d:ok('admin.vm.tag.Set', 'unused', 'shared')
+    assert.equal('PermissionDenied', guest('admin.vm.Remove', 'unused').class)
+  end)
+
+  it('does not stand in the way of a removal: it is disconnected', function()
+    assert.equal('ok', guest('admin.vm.Remove', 'provider').kind)
+    assert.equal('default=False type=vm ', d:ok('admin.vm.property.Get', 'secret', 'netvm'))
+    assert.truthy(d.log:find('secret loses its netvm, for a caller that may not know of it', 1, true))
+  end)
+
   it('leaves a list of properties to be judged element by element', function()
     assert.falsy(guest('admin.vm.property.GetAll', 'shown').body:find('\nmemory ', 1, true))
     assert.truthy(guest('admin.vm.property.List', 'shown').body:find('\nmemory\n', 1, true))

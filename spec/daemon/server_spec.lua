@@ -150,6 +150,44 @@ describe('sockets', function()
   end)
 end)
 
+describe('a daemon that runs out of descriptors', function()
+  local function descriptors()
+    local request, count = assert(uv.fs_scandir(('/proc/%d/fd'):format(d.pid))), 0
+    while uv.fs_scandir_next(request) do count = count + 1 end
+    return count
+  end
+
+  -- Silent connections, more than there are descriptors.
+  local function flood()
+    local pipes = {}
+    for i = 1, 200 do
+      pipes[i] = uv.new_pipe()
+      pipes[i]:connect(d:socket('qubesd.misc.sock'), function() end)
+    end
+    assert.truthy(daemon.run_until(function() return descriptors() >= service.DESCRIPTORS - 1 end, 20), d.log)
+    return pipes
+  end
+
+  local function served(method, socket)
+    return daemon.run_until(function() return d:call('dom0', method, 'dom0', '', '', { socket = socket }).kind == 'ok' end, 20)
+  end
+
+  it('serves clients on all its sockets when there are some again', function()
+    d = service.start(service.NO_MORE_DESCRIPTORS, {})
+    d:ok('admin.vm.List')
+    for _ = 1, 3 do
+      local pipes = flood()
+      for _ = 1, 20 do d:call('dom0', 'admin.vm.List', 'dom0') end -- which may be closed at once
+      for _, pipe in ipairs(pipes) do pipe:close() end
+      assert.truthy(served('admin.vm.List', 'qubesd.sock'))
+      assert.truthy(served('internal.Status', 'qubesd.internal.sock'))
+      assert.truthy(served('internal.Status', 'qubesd.console.sock'))
+      d:ok('admin.vm.feature.Set', 'dom0', 'a', 'b')
+    end
+    d:stop()
+  end)
+end)
+
 describe('the command line', function()
   it('prints what is asked for', function()
     local result = run { '--version' }
@@ -180,6 +218,31 @@ describe('the command line', function()
     local result = run(arguments(directory, { ['socket-dir'] = directory .. '/' .. ('x'):rep(120) }))
     assert.equal(1, result.code)
     assert.truthy(result.err:find('name too long', 1, true), result.err)
+  end)
+
+  it('refuses a group that does not exist, before anything is opened', function()
+    local result = run(arguments(directory, { group = 'no-such-group' }))
+    assert.equal(2, result.code)
+    assert.truthy(result.err:find('expected the name of a group that exists', 1, true), result.err)
+    assert.truthy(result.err:find('no-such-group: there is no such group', 1, true), result.err)
+    assert.is_nil(uv.fs_stat(directory .. '/qubesd.db'))
+    assert.is_nil(uv.fs_stat(directory .. '/qubesd.sock'))
+    d = daemon.start { args = { '--group', '' } }
+    assert.equal(uv.getgid(), uv.fs_stat(d:socket()).gid)
+    d:stop()
+  end)
+
+  it('gives the sockets to a group that exists', function()
+    if uv.getuid() ~= 0 then return pending('only root may give a file to any group') end
+    local name, gid
+    for line in io.lines('/etc/group') do
+      name, gid = line:match('^([^:]+):[^:]*:(%d+):')
+      if tonumber(gid) ~= uv.getgid() then break end
+    end
+    d = daemon.start { args = { '--group', name } }
+    assert.equal(tonumber(gid), uv.fs_stat(d:socket()).gid)
+    assert.equal(uv.getgid(), uv.fs_stat(d:socket('qubesd.console.sock')).gid)
+    d:stop()
   end)
 
   it('checks the store', function()

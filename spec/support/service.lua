@@ -33,6 +33,14 @@ ulimit -S -n 64
 exec "$QD_PROGRAM" "$@"
 ]]
 
+-- Enough for the daemon and a few connections.
+M.DESCRIPTORS = 64
+M.NO_MORE_DESCRIPTORS = ([[
+#!/bin/sh
+ulimit -n %d
+exec "$QD_PROGRAM" "$@"
+]]):format(M.DESCRIPTORS)
+
 -- Makes the sockets that QD_LISTEN names, in the first argument's directory, as descriptors from 3.
 M.ACTIVATE = [[
 #!/usr/bin/env python3

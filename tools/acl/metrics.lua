@@ -25,8 +25,10 @@ local DAEMON = {
   { 'qubes', 'qubesd_qubes', 'gauge', 'Qubes, dom0 included.' },
   { 'store_commits', 'qubesd_store_commits_total', 'counter', 'Commits of the store.' },
   { 'store_failures', 'qubesd_store_failures_total', 'counter', 'Commits of the store that failed.' },
-  { 'virt_jobs', 'qubesd_virt_jobs', 'gauge', 'Jobs for libvirt that wait or run.' },
+  { 'virt_jobs', 'qubesd_virt_jobs_total', 'counter', 'Jobs for libvirt, those that wait or run included.' },
   { 'virt_timeouts', 'qubesd_virt_timeouts_total', 'counter', 'Jobs for libvirt that passed their deadline.' },
+  { 'virt_workers', 'qubesd_virt_workers', 'gauge', 'Threads for libvirt.' },
+  { 'virt_lost_workers', 'qubesd_virt_lost_workers', 'gauge', 'Those of them that are in a call past its deadline.' },
   { 'lua_bytes', 'qubesd_lua_bytes', 'gauge', 'Memory of the serving generation.' },
 }
 
