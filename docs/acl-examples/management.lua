@@ -1,5 +1,5 @@
 -- SPDX-License-Identifier: GPL-2.0-or-later
--- A management qube sees and manages only what it has made.
+-- A management qube manages only what it has made, and sees that and templates.
 
 local on_dom0 = { -- what mgmt may ask dom0 for, besides new qubes
   ['admin.vm.List'] = true, ['admin.vmclass.List'] = true, ['admin.Events'] = true,
@@ -15,5 +15,5 @@ end)
 
 on('admin-permission:admin.vm.List', function(src, event, info)
   if src.name ~= 'mgmt' then return end
-  return function(qube) return qube.tags['created-by-mgmt'] end
+  return function(qube) return qube.tags['created-by-mgmt'] or qube.klass == 'TemplateVM' end -- a new qube needs a template
 end)

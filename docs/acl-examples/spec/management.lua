@@ -12,7 +12,7 @@ local refusal = 'mgmt manages its own qubes only'
 
 test('it manages what it has made', function()
   expect('mgmt', 'admin.vm.Create.AppVM', 'dom0', '', 'name=mine label=red'):permitted()
-  expect('mgmt', 'admin.vm.List'):lists { 'mine' }
+  expect('mgmt', 'admin.vm.List'):lists { 'mine', 'template' }
   expect('mgmt', 'admin.vm.property.Set', 'mine', 'memory', '300'):permitted()
   expect('mgmt', 'admin.vm.Start', 'mine'):permitted()
   expect('mgmt', 'admin.vm.Kill', 'mine'):permitted()
