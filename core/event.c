@@ -180,7 +180,6 @@ static bool sees_field(lua_State *L, const struct qd_subscriber *subscriber, int
 static bool sees_info(lua_State *L, const struct qd_subscriber *subscriber, const char *event, int info)
 {
     static const char *const tags[] = {"created-by-", "disp-created-by-", "guivm-", "audiovm-", "relayvm-"};
-    static const char *const features[] = {"preload-dispvm", "deferred-netvm-original"};
     const char *about = strchr(event, ':');
 
     if (!about || subscriber->source->qid == 0 ||
@@ -191,12 +190,8 @@ static bool sees_info(lua_State *L, const struct qd_subscriber *subscriber, cons
         if (strncmp(about, tags[i], strlen(tags[i])) == 0)
             return sees_field(L, subscriber, info, "tag", strlen(tags[i]));
     }
-    for (size_t i = 0;
-         strncmp(event, "domain-feature-", 15) == 0 && i < sizeof(features) / sizeof(features[0]); i++) {
-        if (strcmp(about, features[i]) == 0)
-            return sees_field(L, subscriber, info, "value", 0) &&
-                   sees_field(L, subscriber, info, "oldvalue", 0);
-    }
+    if (strncmp(event, "domain-feature-", 15) == 0 && strcmp(about, "preload-dispvm") == 0)
+        return sees_field(L, subscriber, info, "value", 0) && sees_field(L, subscriber, info, "oldvalue", 0);
     return true;
 }
 
@@ -259,12 +254,29 @@ static bool wants(lua_State *L, const struct qd_subscriber *subscriber, const st
     return keep;
 }
 
-/* The index of info as the subscriber may see it: perhaps a copy without the old value, on the stack's top.
- */
+/* A feature that names a former netvm, and says "" where there was none: as that it is told where the netvm
+ * is hidden. */
+static void blank_netvm(lua_State *L, const struct qd_subscriber *subscriber, int info)
+{
+    static const char *const fields[] = {"value", "oldvalue"};
+
+    for (size_t i = 0; i < sizeof(fields) / sizeof(fields[0]); i++) {
+        if (!sees_field(L, subscriber, info, fields[i], 0))
+            qd_set_text(L, fields[i], "");
+    }
+}
+
+/* The index of info as the subscriber may see it: perhaps a changed copy, on the stack's top. */
 static int shown_info(lua_State *L, const struct qd_subscriber *subscriber, const struct news *news, int info)
 {
-    if (!info || !news->source ||
-        qd_permission_visible(L, subscriber->source, subscriber->bypass, news->source))
+    const char *about = strchr(news->event, ':');
+    bool restricted = info && subscriber->source->qid != 0 &&
+                      qd_permission_may_hide(qd_generation_of(L), subscriber->bypass);
+    bool netvm = restricted && about && strcmp(about, ":deferred-netvm-original") == 0;
+    bool old = restricted && news->source &&
+               !qd_permission_visible(L, subscriber->source, subscriber->bypass, news->source);
+
+    if (!netvm && !old)
         return info;
     lua_newtable(L);
     for (lua_pushnil(L); lua_next(L, info); lua_pop(L, 1)) {
@@ -272,8 +284,12 @@ static int shown_info(lua_State *L, const struct qd_subscriber *subscriber, cons
         lua_pushvalue(L, -2);
         lua_rawset(L, -5);
     }
-    lua_pushlightuserdata(L, QD_NONE_POINTER);
-    lua_setfield(L, -2, "oldvalue");
+    if (netvm)
+        blank_netvm(L, subscriber, lua_gettop(L));
+    if (old) {
+        lua_pushlightuserdata(L, QD_NONE_POINTER);
+        lua_setfield(L, -2, "oldvalue");
+    }
     return lua_gettop(L);
 }
 

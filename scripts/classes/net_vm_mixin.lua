@@ -63,9 +63,11 @@ local function default_ip6(self)
   return addresses.for_number6(group, number)
 end
 
-NetVMMixin:property('ip', { comes_from = network.source_of, type = 'ipv4', default = default_ip, doc = 'The IPv4 address of the qube, as the qube that provides network sees it.' })
+NetVMMixin:property('ip', { comes_from = network.source_of, type = 'ipv4', default = default_ip,
+  doc = 'The IPv4 address of the qube, as the qube that provides network sees it.' })
 
-NetVMMixin:property('ip6', { comes_from = network.source_of, type = 'ipv6', default = default_ip6, doc = 'The IPv6 address of the qube, when the network has IPv6.' })
+NetVMMixin:property('ip6', { comes_from = network.source_of, type = 'ipv6', default = default_ip6,
+  doc = 'The IPv6 address of the qube, when the network has IPv6.' })
 
 -- A feature of the qube or its template that stands in for the real value, unless it is empty.
 local function faked(self, feature)

@@ -50,6 +50,10 @@ end)
 NetVMMixin:on('property-pre-set:netvm', function(self, _, info)
   local netvm = qube_or_nil(info.newvalue)
   local running = self:is_running()
+  if netvm and running and not netvm:is_running() and not core.caller_sees(self) then -- it follows a default that changes
+    network.disconnect(self)
+    return
+  end
   if netvm and running and not netvm:is_running() and core.caller_sees(netvm) then
     raise('QubesVMNotStartedError', 'the netvm does not run, so a running qube can not be connected to it')
   end

@@ -68,6 +68,8 @@ end)
 on('domain-pre-shutdown', function(qube, _, info)
   if info.force == true then return end
   for _, other in ipairs(played_by(qube)) do
-    if other:is_running() and not other.is_preload and core.caller_sees(other) then raise('QubesVMInUseError', qube.name .. ' plays the sound of running qubes') end
+    if other:is_running() and not other.is_preload and core.caller_sees(other) then
+      raise('QubesVMInUseError', qube.name .. ' plays the sound of running qubes')
+    end
   end
 end)

@@ -49,7 +49,7 @@ end
 
 -- Takes the network of a qube that the caller can not see.
 function network.disconnect(qube)
-  core.log('warning', ('%s is disconnected from %s, for a caller that may not know of it'):format(qube.name, qube.netvm.name))
+  core.log('warning', ('%s gets no network any more, for a caller that may not know of it'):format(qube.name))
   qube.netvm = none
 end
 

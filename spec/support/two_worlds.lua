@@ -86,8 +86,14 @@ local PROPERTIES = {
   'template_for_dispvms', 'kernel', 'ip', 'guivm', 'audiovm', 'name', 'klass', 'qid', 'uuid', 'visible_ip', 'visible_gateway', 'dns', 'management_dispvm',
   'relayvm', 'xid', 'start_time', 'mac', 'no-such',
 }
-local GLOBALS = { 'default_netvm', 'default_dispvm', 'default_template', 'clockvm', 'updatevm', 'management_dispvm', 'default_guivm', 'default_audiovm', 'default_kernel' }
-local TAGS = { 't1', 'shared', 'created-by-guest', 'created-by-secret-app', 'guivm-secret-app', 'audiovm-secret-app', 'guivm-work', 'disp-created-by-secret-app' }
+local GLOBALS = {
+  'default_netvm', 'default_dispvm', 'default_template', 'clockvm', 'updatevm', 'management_dispvm', 'default_guivm', 'default_audiovm',
+  'default_kernel',
+}
+local TAGS = {
+  't1', 'shared', 'created-by-guest', 'created-by-secret-app', 'guivm-secret-app', 'audiovm-secret-app', 'guivm-work', 'disp-created-by-secret-app',
+  'relayvm-secret-app',
+}
 local FEATURES = { 'f1', 'of-template', 'of-net', 'gui', 'net.fake-ip', 'preload-dispvm', 'service.clocksync', 'deferred-netvm-original' }
 
 local function some_qube()
@@ -162,7 +168,9 @@ function M.secret_call(runs, netvm_of)
   if r <= 2 and (netvm == '' or runs(netvm)) then return { 'admin.vm.Start', name } end
   if r == 3 then return { 'admin.vm.Kill', name } end
   if r == 4 and name ~= 'secret-net' then return { 'admin.vm.property.Set', name, 'netvm', pick { 'sys-net', 'sys-fw', '', 'work', 'guest-net' } } end
-  if r == 5 then return { 'admin.vm.property.Set', name, pick { 'guivm', 'audiovm', 'default_dispvm', 'management_dispvm' }, pick { 'work', 'vault', 'dvm', '' } } end
+  if r == 5 then
+    return { 'admin.vm.property.Set', name, pick { 'guivm', 'audiovm', 'default_dispvm', 'management_dispvm' }, pick { 'work', 'vault', 'dvm', '' } }
+  end
   if r == 6 then return { 'admin.vm.property.Set', name, 'label', pick { 'red', 'pink', 'own' } } end
   if r == 7 then return { 'admin.vm.tag.Set', name, pick { 't1', 'guivm-work', 'created-by-guest' } } end
   if r == 8 then return { 'admin.vm.Create.AppVM', 'dom0', pick { 'fedora', 'debian' }, 'name=secret-new label=pink' } end

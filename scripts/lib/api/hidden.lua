@@ -34,16 +34,15 @@ function hidden.feature_text(call, feature, text)
   return table.concat(shown, ' ')
 end
 
--- Whether the qube has a netvm that the caller can't see.
-function hidden.hides_netvm(call, holder)
-  if not call:may_hide() then return false end
-  local netvm = holder.netvm
-  return netvm ~= nil and not call:visible(netvm)
-end
-
--- Whether the caller must not see the property because it comes from such a netvm.
+-- Whether the caller must not see the property because it comes from a netvm that the caller can't see. The mask of a netvm that provides nothing itself
+-- comes from the netvm's own.
 function hidden.withholds(call, holder, name)
-  return hidden.hides_netvm(call, holder) and network.source_of(holder, name) ~= nil
+  local source = call:may_hide() and network.source_of(holder, name) or nil
+  while source do
+    if not call:visible(source) then return true end
+    source = name == 'visible_netmask' and not source.provides_network and source.netvm or nil
+  end
+  return false
 end
 
 -- How values of properties are written for the caller: a qube that it can't see is written as none.

@@ -59,9 +59,7 @@ function property.declare(prefix, dest, scope, holder_of)
     local every = holder:property_names()
     local names = call:filter_as(prefix .. 'Get', call:filter(every, {}), {})
     if not call:may_hide() and #names == #every then return holder:all_property_values() end
-    if not hidden.hides_netvm(call, holder) then
-      return holder:property_values(names, hidden.writer(call))
-    end
+    if not call:may_hide() then return holder:property_values(names) end
     local all = {}
     for i, name in ipairs(names) do
       all[i] = holder:property_values({ name }, writer_of(call, holder, name))
