@@ -45,6 +45,13 @@ function hidden.withholds(call, holder, name)
   return false
 end
 
+function hidden.withholds_any(call, holder, names)
+  for _, name in ipairs(names) do
+    if hidden.withholds(call, holder, name) then return true end
+  end
+  return false
+end
+
 -- How values of properties are written for the caller: a qube that it can't see is written as none.
 function hidden.writer(call)
   if not call:may_hide() then return serialize.text end

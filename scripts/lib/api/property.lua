@@ -59,7 +59,7 @@ function property.declare(prefix, dest, scope, holder_of)
     local every = holder:property_names()
     local names = call:filter_as(prefix .. 'Get', call:filter(every, {}), {})
     if not call:may_hide() and #names == #every then return holder:all_property_values() end
-    if not call:may_hide() then return holder:property_values(names) end
+    if not hidden.withholds_any(call, holder, names) then return holder:property_values(names, hidden.writer(call)) end
     local all = {}
     for i, name in ipairs(names) do
       all[i] = holder:property_values({ name }, writer_of(call, holder, name))
