@@ -199,6 +199,10 @@ local function model_primitives(world)
     world.outbox[#world.outbox + 1] = { subject = object, event = event, info = copy, attempt = attempt or false }
   end
 
+  -- Nobody hides anything here.
+  function core.caller_sees() return true end
+  function core.caller_is_restricted() return false end
+
   function core.label_value(name) return name end
   function core.version() return world.version end
   function core.epoch() return world.version end
