@@ -2,11 +2,9 @@
 #include "qd/reload.h"
 
 #include <errno.h>
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
-#include <unistd.h>
 
 #include "qd/acl_tests.h"
 #include "qd/bind_core.h"
@@ -15,18 +13,9 @@
 #include "qd/grant.h"
 #include "qd/limit.h"
 #include "qd/log.h"
-#include "qd/narrow.h"
 #include "qd/notify.h"
 #include "qd/run.h"
-
-#define SETTLE_MS 100 /* after the last change of a burst */
-#define SETTLE_MAX_MS 1000
-#define SETTLE_NARROW_MS                                                                                     \
-    1000 /* who writes narrow rules can't make the daemon reload more often than this                        \
-          */
-#define WATCHES_MAX 32
-#define POLICIES_MAX 4
-#define FOLDERS 2
+#include "reload_private.h"
 
 struct asker {
     struct asker *next;
@@ -34,39 +23,21 @@ struct asker {
     void *context;
 };
 
-/* A directory of the qrexec policy. It may come and go (and so may the one of its includes), so its parent is
- * watched too. */
-struct policy {
-    uv_fs_event_t parent, directory, includes;
-    char path[512];
-};
-
 struct qd_reload {
     struct qd_daemon *daemon;
-    struct policy policies[POLICIES_MAX];
-    size_t policy_count;
-    uv_fs_event_t watches[WATCHES_MAX];
-    size_t watch_count;
-    uv_fs_event_t folders[FOLDERS];
-    uv_fs_event_t narrows[QD_NARROWS_MAX]; /* the directories of the serving generation's narrow sets */
-    size_t narrow_count;                   /* of those that are initialised */
-    uv_timer_t settle, back;
+    struct qd_watches *watches;
+    uv_timer_t back;
     struct asker *backers; /* who asked to go back */
-    uint64_t first_change_ms;
     uv_work_t work;
     bool loading;
     struct asker *asked;        /* since the last load began */
     struct asker *served;       /* by the load that is under way */
-    unsigned handles;           /* open */
     struct qd_acl_tests *tests; /* NULL: what loads is not tested */
     /* the work's results */
     struct qd_generation *generation;
     char *message;
     bool rules;
 };
-
-/* Folders beneath the rules. They may come and go, too. */
-static const char *const folder_names[FOLDERS] = {"shadow", "spec"};
 
 static struct qd_load_options options_of(const struct qd_daemon *daemon, bool first)
 {
@@ -160,9 +131,6 @@ static void load(uv_work_t *work)
 }
 
 static void begin(struct qd_reload *reload);
-static void watch_narrows(struct qd_reload *reload, bool anew);
-static void watch_policies(struct qd_reload *reload);
-static void watch_folders(struct qd_reload *reload);
 
 static void tell(struct asker *askers, const char *error)
 {
@@ -185,7 +153,7 @@ static void swap(struct qd_reload *reload)
     adopt(daemon, reload->generation);
     reload->generation = NULL;
     qd_notify("READY=1\nSTATUS=Generation %u", daemon->generation->number);
-    watch_narrows(reload, false);
+    qd_watches_serve(reload->watches);
     qd_subscribers_ask_again(daemon);
     keep(daemon, old);
 }
@@ -245,9 +213,7 @@ static void begin(struct qd_reload *reload)
     reload->asked = NULL;
     reload->loading = true;
     reload->work.data = reload;
-    watch_policies(reload); /* before the files are read, so that no change is missed */
-    watch_folders(reload);
-    watch_narrows(reload, true);
+    qd_watches_renew(reload->watches); /* before the files are read, so that no change is missed */
     qd_notify("RELOADING=1\nMONOTONIC_USEC=%llu", (unsigned long long)(uv_hrtime() / 1000));
     if (uv_queue_work(&reload->daemon->loop, &reload->work, load, loaded) < 0) {
         reload->loading = false;
@@ -310,204 +276,6 @@ int qd_reload_rollback(struct qd_daemon *daemon, void (*done)(void *context, con
     return uv_timer_start(&reload->back, go_back, 0, 0);
 }
 
-static void settled(uv_timer_t *timer)
-{
-    struct qd_reload *reload = timer->data;
-
-    reload->first_change_ms = 0;
-    if (!reload->daemon->stopping && qd_reload_request(reload->daemon, "files have changed", NULL, NULL) < 0)
-        qd_log(QD_LOG_ERROR, "no memory for a reload");
-}
-
-/* A burst is one reload: it waits for a pause, but not for ever. */
-static void settle(struct qd_reload *reload)
-{
-    uint64_t now = uv_now(&reload->daemon->loop), wait = SETTLE_MS;
-
-    if (!reload->first_change_ms)
-        reload->first_change_ms = now;
-    if (now + wait > reload->first_change_ms + SETTLE_MAX_MS)
-        wait =
-            now < reload->first_change_ms + SETTLE_MAX_MS ? reload->first_change_ms + SETTLE_MAX_MS - now : 0;
-    uv_timer_start(&reload->settle, settled, wait, 0);
-}
-
-static bool is_folder(const char *file)
-{
-    return strcmp(file, folder_names[0]) == 0 || strcmp(file, folder_names[1]) == 0;
-}
-
-static void changed(uv_fs_event_t *watch, const char *file, int events, int status)
-{
-    size_t size = file ? strlen(file) : 0;
-
-    (void)events;
-    if (status >= 0 && (size == 0 || (size >= 4 && strcmp(file + size - 4, ".lua") == 0) || is_folder(file)))
-        settle(watch->data);
-}
-
-static void watch_folders(struct qd_reload *reload)
-{
-    for (size_t i = 0; i < FOLDERS; i++) {
-        char path[4096];
-
-        uv_fs_event_stop(&reload->folders[i]);
-        if (strcmp(folder_names[i], "spec") == 0 && !reload->tests)
-            continue;
-        snprintf(path, sizeof(path), "%s/%s", reload->daemon->config.acl_dir, folder_names[i]);
-        uv_fs_event_start(&reload->folders[i], changed, path, 0); /* fails when it isn't there */
-    }
-}
-
-/* An included file may have any name. Names that begin with a dot are those of editors. */
-static void policy_changed(uv_fs_event_t *watch, const char *file, int events, int status)
-{
-    (void)events;
-    if (status >= 0 && !(file && file[0] == '.'))
-        settle(watch->data);
-}
-
-static void policy_parent_changed(uv_fs_event_t *watch, const char *file, int events, int status)
-{
-    const struct policy *policy =
-        (const struct policy *)((const char *)watch - offsetof(struct policy, parent));
-
-    (void)events;
-    if (status >= 0 && file && strcmp(file, strrchr(policy->path, '/') + 1) == 0)
-        settle(watch->data);
-}
-
-/* Watches what is there now; what is not there is not watched. */
-static void watch_policies(struct qd_reload *reload)
-{
-    for (size_t i = 0; i < reload->policy_count; i++) {
-        struct policy *policy = &reload->policies[i];
-        char path[520];
-
-        uv_fs_event_stop(&policy->parent);
-        uv_fs_event_stop(&policy->directory);
-        uv_fs_event_stop(&policy->includes);
-        snprintf(path, sizeof(path), "%.*s/", (int)(strrchr(policy->path, '/') - policy->path), policy->path);
-        uv_fs_event_start(&policy->parent, policy_parent_changed, path, 0);
-        uv_fs_event_start(&policy->directory, policy_changed, policy->path, 0);
-        snprintf(path, sizeof(path), "%s/include", policy->path);
-        uv_fs_event_start(&policy->includes, policy_changed, path, 0);
-    }
-}
-
-static void narrow_changed(uv_fs_event_t *watch, const char *file, int events, int status)
-{
-    struct qd_reload *reload = watch->data;
-
-    (void)file;
-    (void)events;
-    if (status >= 0 && !uv_is_active((uv_handle_t *)&reload->settle))
-        uv_timer_start(&reload->settle, settled, SETTLE_NARROW_MS, 0);
-}
-
-static bool is_watched(uv_fs_event_t *watch, const char *path)
-{
-    char watched[4096];
-    size_t size = sizeof(watched);
-
-    return uv_fs_event_getpath(watch, watched, &size) == 0 && strcmp(watched, path) == 0;
-}
-
-static void init_narrow_watch(struct qd_reload *reload)
-{
-    uv_fs_event_t *watch = &reload->narrows[reload->narrow_count++];
-
-    uv_fs_event_init(&reload->daemon->loop, watch); /* can't fail: it only fills the handle */
-    watch->data = reload;
-    reload->handles++;
-}
-
-/* Watches the directories of the generation that serves now. Before a load, anew: one may have been replaced
- * by another of its name. After it, those that are new; they may have changed since they were read, so they
- * are read again. */
-static void watch_narrows(struct qd_reload *reload, bool anew)
-{
-    const struct qd_generation *generation = reload->daemon->generation;
-
-    while (reload->narrow_count < generation->narrow_count)
-        init_narrow_watch(reload);
-    for (size_t i = 0; i < reload->narrow_count; i++) {
-        uv_fs_event_t *watch = &reload->narrows[i];
-        const char *path = i < generation->narrow_count ? generation->narrows[i].directory : NULL;
-
-        if (path && !anew && is_watched(watch, path))
-            continue;
-        uv_fs_event_stop(watch);
-        if (path && uv_fs_event_start(watch, narrow_changed, path, 0) == 0 && !anew)
-            narrow_changed(watch, NULL, 0, 0);
-    }
-}
-
-static void init_policy_watch(struct qd_reload *reload, uv_fs_event_t *handle)
-{
-    uv_fs_event_init(&reload->daemon->loop, handle); /* can't fail: it only fills the handle */
-    handle->data = reload;
-    reload->handles++;
-}
-
-/* The directories, with ':' between them. */
-static void add_policies(struct qd_reload *reload, const char *directories)
-{
-    for (const char *rest = directories; *rest && reload->policy_count < POLICIES_MAX;) {
-        struct policy *policy = &reload->policies[reload->policy_count];
-        size_t size = strcspn(rest, ":");
-
-        if (size && size < sizeof(policy->path) - 2) {
-            snprintf(policy->path, sizeof(policy->path), "%s%.*s", memchr(rest, '/', size) ? "" : "./",
-                     (int)size, rest);
-            for (size_t end = strlen(policy->path); end > 1 && policy->path[end - 1] == '/';)
-                policy->path[--end] = '\0';
-            init_policy_watch(reload, &policy->parent);
-            init_policy_watch(reload, &policy->directory);
-            init_policy_watch(reload, &policy->includes);
-            reload->policy_count++;
-        }
-        rest += size + (rest[size] == ':');
-    }
-    watch_policies(reload);
-}
-
-static void watch(struct qd_reload *reload, const char *path)
-{
-    uv_fs_event_t *handle = &reload->watches[reload->watch_count];
-    int r;
-
-    if (reload->watch_count == WATCHES_MAX || uv_fs_event_init(&reload->daemon->loop, handle) < 0)
-        return;
-    handle->data = reload;
-    reload->watch_count++;
-    reload->handles++;
-    r = uv_fs_event_start(handle, changed, path, 0);
-    if (r < 0)
-        qd_log(QD_LOG_NOTICE, "%s is not watched for changes: %s", path, uv_strerror(r));
-}
-
-static void watch_tree(struct qd_reload *reload, const char *path, int depth)
-{
-    uv_fs_t request;
-    uv_dirent_t entry;
-
-    watch(reload, path);
-    if (depth == 0)
-        return;
-    if (uv_fs_scandir(NULL, &request, path, 0, NULL) >= 0) {
-        while (uv_fs_scandir_next(&request, &entry) == 0) {
-            char below[4096];
-
-            if (entry.type != UV_DIRENT_DIR || entry.name[0] == '.')
-                continue;
-            snprintf(below, sizeof(below), "%s/%s", path, entry.name);
-            watch_tree(reload, below, depth - 1);
-        }
-    }
-    uv_fs_req_cleanup(&request);
-}
-
 /* At start a generation serves untested: somebody has to. */
 static void first_tested(void *context, const char *problem)
 {
@@ -540,33 +308,11 @@ int qd_reload_watch(struct qd_daemon *daemon)
     if (!reload)
         return -ENOMEM;
     reload->daemon = daemon;
-    uv_timer_init(&daemon->loop, &reload->settle); /* can't fail: they only fill the handles */
-    uv_timer_init(&daemon->loop, &reload->back);
-    reload->settle.data = reload->back.data = reload;
-    reload->handles = 2;
+    uv_timer_init(&daemon->loop, &reload->back); /* can't fail: it only fills the handle */
+    reload->back.data = reload;
     daemon->reload = reload;
-    watch_tree(reload, daemon->config.scripts_dir, 4);
-    watch(reload, daemon->config.acl_dir);
-    if (access(daemon->config.ext_dir, F_OK) == 0) /* most sites have none */
-        watch(reload, daemon->config.ext_dir);
-    add_policies(reload, daemon->config.policy_dir);
-    watch_narrows(reload, true);
-    for (size_t i = 0; i < FOLDERS; i++) {
-        uv_fs_event_init(&daemon->loop, &reload->folders[i]);
-        reload->folders[i].data = reload;
-    }
-    reload->handles += FOLDERS;
     r = start_tests(reload);
-    watch_folders(reload);
-    return r;
-}
-
-static void handle_closed(uv_handle_t *handle)
-{
-    struct qd_reload *reload = handle->data;
-
-    /* The struct itself goes with the daemon, since a load may still be under way. */
-    reload->handles--;
+    return r < 0 ? r : qd_watches_new(daemon, reload->tests != NULL, &reload->watches);
 }
 
 void qd_reload_close(struct qd_daemon *daemon)
@@ -578,24 +324,15 @@ void qd_reload_close(struct qd_daemon *daemon)
     tell(reload->asked, "the daemon stops");
     tell(reload->backers, "the daemon stops");
     reload->asked = reload->backers = NULL;
-    for (size_t i = 0; i < reload->watch_count; i++)
-        uv_close((uv_handle_t *)&reload->watches[i], handle_closed);
-    for (size_t i = 0; i < reload->narrow_count; i++)
-        uv_close((uv_handle_t *)&reload->narrows[i], handle_closed);
-    for (size_t i = 0; i < reload->policy_count; i++) {
-        uv_close((uv_handle_t *)&reload->policies[i].parent, handle_closed);
-        uv_close((uv_handle_t *)&reload->policies[i].directory, handle_closed);
-        uv_close((uv_handle_t *)&reload->policies[i].includes, handle_closed);
-    }
-    for (size_t i = 0; i < FOLDERS; i++)
-        uv_close((uv_handle_t *)&reload->folders[i], handle_closed);
-    uv_close((uv_handle_t *)&reload->settle, handle_closed);
-    uv_close((uv_handle_t *)&reload->back, handle_closed);
+    qd_watches_close(reload->watches);
+    uv_close((uv_handle_t *)&reload->back, NULL);
 }
 
 void qd_reload_free(struct qd_daemon *daemon)
 {
-    if (daemon->reload)
-        qd_acl_tests_free(daemon->reload->tests);
+    if (!daemon->reload)
+        return;
+    qd_acl_tests_free(daemon->reload->tests);
+    free(daemon->reload->watches);
     free(daemon->reload);
 }
