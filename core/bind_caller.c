@@ -48,11 +48,7 @@ static int caller_is_restricted(lua_State *L)
     bool restricted = false;
 
     if (call && qd_permission_may_hide(call->generation, false)) {
-        question = (struct qd_question){.generation = call->generation,
-                                        .method = call->generation->list_method,
-                                        .source = call->source,
-                                        .dest = qd_model_qube_by_qid(call->daemon->model, 0),
-                                        .visibility = true};
+        question = qd_permission_visibility_question(call->generation, call->source);
         luaL_checkstack(L, 16, "permission");
         restricted = is_narrowed(call->generation);
         if (qd_permission_ask_set(L, &question, 0, 0) == 0)

@@ -168,8 +168,6 @@ static bool ask_hidden(lua_State *L, struct qd_call *call, struct qd_question *q
     if (!question->method || question->method->shadow_count == 0 || call->dest == call->source ||
         call->dest->qid == 0)
         return false;
-    question->visibility = true;
-    question->dest = qd_model_qube_by_qid(call->daemon->model, 0);
     if (qd_permission_visible_set(L, question, call->dest))
         return false;
     *ret_shadow = (struct qd_audit_shadow){0};
@@ -180,14 +178,14 @@ static bool ask_hidden(lua_State *L, struct qd_call *call, struct qd_question *q
 
 void qd_decision_permitted(lua_State *L, struct qd_call *call, int info, int list, uint64_t asked_ns)
 {
-    struct qd_question hiding = shadow_question(call, call->generation->list_method),
+    struct qd_question hiding = qd_permission_visibility_question(call->generation, call->source),
                        question = shadow_question(call, call->method);
     struct qd_audit_shadow shadow;
     struct qd_audit_entry entry;
     int top = lua_gettop(L);
     bool differs = false;
 
-    hiding.arg = (struct qd_slice){"", 0};
+    hiding.shadow = true;
     if (call->generation->has_shadow && !call->bypass) {
         luaL_checkstack(L, 16, "shadow rules");
         differs = ask_hidden(L, call, &hiding, &shadow);

@@ -409,6 +409,17 @@ static int visible_body(lua_State *L)
     return 1;
 }
 
+struct qd_question qd_permission_visibility_question(struct qd_generation *generation,
+                                                     struct qd_object *source)
+{
+    return (struct qd_question){.generation = generation,
+                                .method = generation->list_method,
+                                .source = source,
+                                .dest = qd_model_qube_by_qid(generation->daemon->model, 0),
+                                .arg = {"", 0},
+                                .visibility = true};
+}
+
 bool qd_permission_may_hide(const struct qd_generation *generation, bool bypass)
 {
     return !bypass && generation->may_hide;
@@ -448,14 +459,13 @@ bool qd_permission_visible_set(lua_State *L, struct qd_question *question, struc
 bool qd_permission_visible(lua_State *L, struct qd_object *source, bool bypass, struct qd_object *object)
 {
     struct qd_generation *generation = qd_generation_of(L);
-    struct qd_question question = {
-        .generation = generation, .method = generation->list_method, .source = source, .visibility = true};
+    struct qd_question question;
 
     if (!qd_permission_may_hide(generation, bypass) || object == source || object->qid <= 0)
         return true;
     if (!lua_checkstack(L, 12))
         return false;
-    question.dest = qd_model_qube_by_qid(generation->daemon->model, 0);
+    question = qd_permission_visibility_question(generation, source);
     return qd_permission_visible_set(L, &question, object) &&
            (generation->narrow_count == 0 || qd_narrow_visible(L, &question, object));
 }

@@ -28,6 +28,9 @@ void qd_filter_whole(lua_State *L, int filter, int list);
 
 /* ---- permission.c ---- */
 
+/* What is asked when it matters whether the source may know of a qube: the filters of admin.vm.List. */
+struct qd_question qd_permission_visibility_question(struct qd_generation *generation,
+                                                     struct qd_object *source);
 /* As qd_permission_ask, of one set. Indexes are absolute, or 0. */
 int qd_permission_ask_set(lua_State *L, struct qd_question *question, int info, int list);
 /* As qd_permission_filter_event; `filters` as qd_permission_ask_set has left them. */

@@ -213,9 +213,6 @@ struct qd_call {
     int thread_ref;
     struct qd_call_handle *handle; /* the userdata that scripts have */
     struct qd_untrusted *untrusted;
-    int visibility; /* reference: the filters of admin.vm.List for the source, LUA_NOREF before they were
-                       asked */
-    bool visibility_closed; /* a rule failed: nothing is visible */
     struct qd_wait *wait;
     struct qd_journal journal;
     struct qd_outbox outbox;
