@@ -29,8 +29,7 @@ local QUBE_PROPERTIES = { 'default_dispvm', 'management_dispvm', 'template' }
 DVMTemplateMixin:on({ 'property-pre-set:template_for_dispvms', 'property-pre-reset:template_for_dispvms' }, function(self, _, info)
   if info.newvalue == true or info.oldvalue ~= true then return end
   local system, others = dependencies.of(self, SYSTEM_PROPERTIES, QUBE_PROPERTIES)
-  local visible = dependencies.visible(others)
-  if core.caller_is_restricted() and #system == 0 and #visible == 0 then
+  if core.caller_is_restricted() and #system == 0 and #dependencies.visible(others) == 0 then
     raise('PermissionDenied', 'who sees only some of the qubes can not do this')
   end
   if #system > 0 or #others > 0 then

@@ -173,8 +173,9 @@ end)
 
 -- Before the template is removed: its preloaded disposables go, unless something else holds the template. Waits.
 function methods:release_preloaded()
+  if not self.template_for_dispvms then return end
   local system, others = dependencies.of(self)
-  if not self.template_for_dispvms or #system > 0 or #others > 0 then return end
+  if #system > 0 or #others > 0 then return end
   local names, waiting = {}, {}
   for _, disposable in ipairs(self:dispvms()) do
     if disposable.is_preload then

@@ -25,11 +25,6 @@ local function tell_clients_of(self, name, told)
   for _, client in ipairs(network.connected(self)) do tell_of(client, name, told) end
 end
 
--- For what follows from the change of an address: who may not know where the old one came from sees none that could change.
-local function because_of_source(told)
-  return told and told.source and { because = told.source } or nil
-end
-
 -- Changing the netvm
 
 local IF_CHANGED = { change = true }
@@ -99,22 +94,20 @@ end
 
 -- Changing addresses
 
-local function on_ip(self, _, info, told)
-  if (info.newvalue or none) == (info.oldvalue or none) then return end
-  local because = (info.newvalue or none) == none and because_of_source(told) or nil
-  if self.provides_network then tell_of(self, 'gateway', because) end
-  tell_of(self, 'visible_ip', because)
-  tell_clients_of(self, 'visible_gateway', because)
+-- What follows from the change of an address; `version` is '' or '6'. Who may not know where the old one came from sees none that could be gone.
+local function tell_of_address(self, info, told, version)
+  local because = (info.newvalue or none) == none and told and told.source and { because = told.source } or nil
+  if self.provides_network then tell_of(self, 'gateway' .. version, because) end
+  tell_of(self, 'visible_ip' .. version, because)
+  tell_clients_of(self, 'visible_gateway' .. version, because)
 end
 
-NetVMMixin:on({ 'property-set:ip', 'property-reset:ip' }, on_ip)
+NetVMMixin:on({ 'property-set:ip', 'property-reset:ip' }, function(self, _, info, told)
+  if (info.newvalue or none) ~= (info.oldvalue or none) then tell_of_address(self, info, told, '') end
+end)
 
 NetVMMixin:on('property-set:ip6', function(self, _, info, told)
-  if info.newvalue == info.oldvalue then return end
-  local because = info.newvalue == none and because_of_source(told) or nil
-  if self.provides_network then tell_of(self, 'gateway6', because) end
-  tell_of(self, 'visible_ip6', because)
-  tell_clients_of(self, 'visible_gateway6', because)
+  if info.newvalue ~= info.oldvalue then tell_of_address(self, info, told, '6') end
 end)
 
 NetVMMixin:on('property-set:provides_network', function(self, _, info)

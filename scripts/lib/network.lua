@@ -57,16 +57,13 @@ end
 function network.check_netvm(self, netvm)
   if not netvm then return nil end
   if not netvm.provides_network then raise('QubesValueError', 'the netvm does not provide network') end
-  local upstream, secret = netvm, nil
-  while upstream do
-    if upstream == self and not secret then raise('QubesValueError', 'a qube can not be connected to itself, not even through others') end
-    if upstream == self then
-      network.disconnect(secret)
-      break
-    end
+  local upstream, secret = netvm, nil -- secret: the first on the way that the caller can not see
+  while upstream and upstream ~= self do
     if not secret and not core.caller_sees(upstream) then secret = upstream end
     upstream = upstream.netvm
   end
+  if upstream and not secret then raise('QubesValueError', 'a qube can not be connected to itself, not even through others') end
+  if upstream then network.disconnect(secret) end
   return netvm
 end
 

@@ -30,7 +30,6 @@ local OPTIONS = {
   ['--qubesd'] = 'value', ['--digest'] = 'value', ['--seconds'] = 'value',
 }
 
-
 -- ---- files ----
 
 local function entries(directory)

@@ -46,6 +46,7 @@ function hidden.withholds(call, holder, name)
 end
 
 function hidden.withholds_any(call, holder, names)
+  if not call:may_hide() then return false end
   for _, name in ipairs(names) do
     if hidden.withholds(call, holder, name) then return true end
   end
