@@ -12,11 +12,7 @@ describe('qubesd-acl check', function()
   before_each(function() directory = daemon.temporary_directory() end)
   after_each(function() daemon.remove_tree(directory) end)
 
-  local function write(name, text)
-    local file = assert(io.open(directory .. '/' .. name, 'w'))
-    file:write(text)
-    file:close()
-  end
+  local function write(name, text) daemon.write_file(directory .. '/' .. name, text) end
 
   local function run(arguments, before)
     return acl_tool({ 'check', table.unpack(arguments) }, { before = before })

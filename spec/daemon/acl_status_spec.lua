@@ -3,6 +3,7 @@
 
 local json = require('cjson')
 local uv = require('luv')
+local acl_tool = require('spec.support.acl_tool')
 local daemons = require('spec.support.daemon')
 local new_clock = require('spec.support.clock')
 
@@ -46,21 +47,7 @@ describe('the rules\' status', function()
   end
 
   -- Runs the tool; its exit status, output and errors.
-  local function acl(...)
-    local out, err, code, closed = uv.new_pipe(), uv.new_pipe(), nil, 0
-    local text = { [out] = '', [err] = '' }
-    local args = { 'tools/qubesd-acl', ... }
-    local process = assert(uv.spawn('lua5.4', { args = args, stdio = { nil, out, err }, env = {
-      'PATH=' .. os.getenv('PATH'), 'TMPDIR=' .. d.directory, 'QD_BUILD_DIR=' .. daemons.build_dir, 'TZ=UTC',
-    } }, function(status_code) code = status_code end))
-    for _, pipe in ipairs { out, err } do
-      pipe:read_start(function(_, data) if data then text[pipe] = text[pipe] .. data else closed = closed + 1 end end)
-    end
-    daemons.run_until(function() return code and closed == 2 end, 60)
-    for _, handle in ipairs { out, err, process } do handle:close() end
-    uv.run('nowait')
-    return code, text[out], text[err]
-  end
+  local function acl(...) return acl_tool({ ... }, { tmpdir = d.directory, env = { 'TZ=UTC' } }) end
 
   local function here(...)
     local words = { ... }
@@ -72,9 +59,7 @@ describe('the rules\' status', function()
   it('counts the rules of narrow sets too, and names a set that does not load', function()
     for name, text in pairs { hers = "on('admin-permission:admin.vm.property.Get', function() deny() end)", broken = 'on(' } do
       assert(uv.fs_mkdir(d.acl_dir .. '/' .. name, 448))
-      local file = assert(io.open(('%s/%s/10.lua'):format(d.acl_dir, name), 'w'))
-      file:write(text)
-      file:close()
+      daemons.write_file(('%s/%s/10.lua'):format(d.acl_dir, name), text)
     end
     d:set_rule('60.lua', "narrow('hers', { tag = 'vault' })\nnarrow('broken', { tag = 'shared' })")
     assert.equal('PermissionDenied', d:call('work', 'admin.vm.property.Get', 'vault', 'label').class)

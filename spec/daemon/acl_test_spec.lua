@@ -25,18 +25,12 @@ local ESTATE = [[
 estate { work = { tags = { 'shared' } }, guest = { tags = { 'guest' } }, vault = { tags = { 'vault' }, features = { x = '1' } } }
 ]]
 
-local function write_file(path, text)
-  local file = assert(io.open(path, 'w'))
-  file:write(text)
-  file:close()
-end
-
 -- A directory of rules with tests.
 local function make(rules, specs)
   local directory = daemon.temporary_directory()
   uv.fs_mkdir(directory .. '/spec', 448)
-  for name, text in pairs(rules) do write_file(directory .. '/' .. name, text) end
-  for name, text in pairs(specs) do write_file(directory .. '/spec/' .. name, text) end
+  for name, text in pairs(rules) do daemon.write_file(directory .. '/' .. name, text) end
+  for name, text in pairs(specs) do daemon.write_file(directory .. '/spec/' .. name, text) end
   return directory
 end
 
@@ -290,7 +284,7 @@ describe('a daemon with acl-tests', function()
     directory = daemon.temporary_directory()
     uv.fs_mkdir(directory .. '/acl', 448)
     uv.fs_mkdir(directory .. '/acl/spec', 448)
-    write_file(directory .. '/acl/spec/a.lua', spec)
+    daemon.write_file(directory .. '/acl/spec/a.lua', spec)
     d = daemon.start { directory = directory, acl = rules, args = { '--acl-tests', setting or uv.cwd() .. '/tools/qubesd-acl' } }
   end
 
@@ -330,7 +324,7 @@ describe('a daemon with acl-tests', function()
     assert.is_true(d:logged('the tests of the rules have passed', 60))
     d:write_rule('10-vault.lua', (VAULT:gsub("'from dom0 only'", "'no'")))
     assert.is_true(d:logged('came: denied: no', 60))
-    write_file(directory .. '/acl/spec/a.lua', (SPEC:gsub("'from dom0 only'", "'no'")))
+    daemon.write_file(directory .. '/acl/spec/a.lua', (SPEC:gsub("'from dom0 only'", "'no'")))
     assert.is_true(d:logged('generation 2 serves', 60))
   end)
 

@@ -2,43 +2,22 @@
 -- Law 9: what a method's declaration demands is checked before its handler runs, for each method there is.
 
 local daemon = require('spec.support.daemon')
-
--- Answers the declarations, a line each: name, destination, argument, payload.
-local LISTER = [[
-method('console.spec.Declarations', {
-  dest = 'adminvm', arg = 'none', payload = 'none', scope = 'none', read = true, doc = 'For this spec.',
-}, function(call)
-  call:permission {}
-  local lines = {}
-  for name, declared in pairs(core.declarations()) do
-    lines[#lines + 1] = table.concat({ name, declared.dest, declared.arg, declared.payload, declared.doc ~= '' and 'doc' or '-' }, ' ')
-  end
-  table.sort(lines)
-  return table.concat(lines, '\n') .. '\n'
-end)
-]]
+local declared = require('spec.support.declared')
 
 describe('for each declared method', function()
   local d
-  local methods = {}
+  local methods
   local CONSOLE = { socket = 'qubesd.console.sock' }
 
   setup(function()
-    d = daemon.start { extra_scripts = { ['api/spec_declarations.lua'] = LISTER } }
+    d = daemon.start { extra_scripts = { ['api/spec_declarations.lua'] = declared.SCRIPT } }
     d:estate { 'guest', 'target' }
-    for line in d:ok('console.spec.Declarations', 'dom0', '', '', CONSOLE):gmatch('[^\n]+') do
-      local name, dest, arg, payload, doc = line:match('^(%S+) (%S+) (%S+) (%S+) (%S+)$')
-      methods[#methods + 1] = { name = name, dest = dest, arg = arg, payload = payload, doc = doc }
-    end
+    methods = declared.list(d)
   end)
 
   teardown(function() d:stop() end)
 
-  local function socket(method)
-    local part = method.name:match('^%w+')
-    local name = ({ internal = 'qubesd.internal.sock', qubes = 'qubesd.misc.sock', console = 'qubesd.console.sock' })[part] or 'qubesd.sock'
-    return { socket = name }
-  end
+  local function socket(method) return { socket = declared.socket_of(method.name) } end
 
   local function state()
     return d:ok('admin.vm.List', 'dom0', '', '', CONSOLE) .. d:ok('admin.vm.property.GetAll', 'target', '', '', CONSOLE)
@@ -70,7 +49,7 @@ describe('for each declared method', function()
 
   it('there is a documentation', function()
     assert.is_true(#methods > 50)
-    for _, method in ipairs(methods) do assert.equal('doc', method.doc, method.name) end
+    for _, method in ipairs(methods) do assert.not_equal('', method.doc, method.name) end
   end)
 
   it('an argument is refused where none is taken', function()

@@ -5,28 +5,13 @@
 local json = require('cjson')
 local uv = require('luv')
 local daemons = require('spec.support.daemon')
+local declared = require('spec.support.declared')
 local draw = require('spec.support.draw_calls')
 
 local CONSOLE = { socket = 'qubesd.console.sock' }
 local DRAWS = tonumber(os.getenv('QD_DRAWS')) or (daemons.build_dir:find('sanitizers', 1, true) and 2000 or 10000)
 local SEED = tonumber(os.getenv('QD_SEED')) or (os.time() * 1000003 ~ uv.hrtime()) & 0x7fffffff
 local CALLS_OF_A_RULE_SET = 40
-
-local SCRIPT = [[
-local json = import('json')
-method('console.spec.Declarations', {
-  dest = 'adminvm', arg = 'none', payload = 'none', scope = 'none', read = true, doc = 'For this spec.',
-}, function(call)
-  call:permission()
-  local all = {}
-  for name, d in pairs(core.declarations()) do
-    local reads = d.read == true and not d.write and not d.execute
-    all[#all + 1] = { name = name, dest = d.dest, arg = d.arg, payload = d.payload, filters = d.filters, reads = reads }
-  end
-  table.sort(all, function(a, b) return a.name < b.name end)
-  return json.encode(json.array(all))
-end)
-]]
 
 local STREAMS = { ['admin.Events'] = true, ['admin.vm.Stats'] = true }
 
@@ -37,11 +22,6 @@ local function hex(bytes)
   return (bytes:gsub('.', function(byte) return ('%02x'):format(byte:byte()) end))
 end
 
-local function socket_of(method)
-  local part = method:match('^[^.]*')
-  return ({ internal = 'qubesd.internal.sock', qubes = 'qubesd.misc.sock' })[part] or 'qubesd.sock'
-end
-
 describe('explanation and daemon', function()
   local d, methods
   local seen = {} -- verdict → how often
@@ -49,9 +29,9 @@ describe('explanation and daemon', function()
 
   setup(function()
     math.randomseed(SEED)
-    d = daemons.start { extra_scripts = { ['api/spec.lua'] = SCRIPT } }
+    d = daemons.start { extra_scripts = { ['api/spec.lua'] = declared.SCRIPT } }
     methods = {}
-    for _, method in ipairs(json.decode(d:ok('console.spec.Declarations', 'dom0', '', '', CONSOLE))) do
+    for _, method in ipairs(declared.list(d)) do
       -- The console's can't be explained. A reload takes long, and changes nothing.
       if not method.name:match('^console%.') and method.name ~= 'internal.Reload' then
         methods[#methods + 1] = method
@@ -91,7 +71,7 @@ describe('explanation and daemon', function()
     local bytes, ended = '', false
     local pipe = uv.new_pipe()
     local stream = STREAMS[call.declared.name]
-    pipe:connect(d:socket(socket_of(call.method)), function(problem)
+    pipe:connect(d:socket(declared.socket_of(call.method)), function(problem)
       assert(not problem, problem)
       pipe:read_start(function(_, data)
         if data then bytes = bytes .. data else ended = true end

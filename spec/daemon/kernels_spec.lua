@@ -23,9 +23,7 @@ describe('kernels', function()
   local function write(kernel, file, text)
     uv.fs_mkdir(directory .. '/kernels', 448)
     uv.fs_mkdir(directory .. '/kernels/' .. kernel, 448)
-    local handle = assert(io.open(('%s/kernels/%s/%s'):format(directory, kernel, file), 'w'))
-    handle:write(text)
-    handle:close()
+    daemon.write_file(('%s/kernels/%s/%s'):format(directory, kernel, file), text)
   end
 
   local function start()

@@ -45,19 +45,13 @@ local KINDS = { 'plain', 'deny', 'late', 'plain', 'long' }
 describe('reloads under load', function()
   local base, d
 
-  local function write(path, text)
-    local file = assert(io.open(path, 'w'))
-    file:write(text)
-    file:close()
-  end
-
   -- The rules of a round, in a directory of their own; then, at once, they are those that a reload finds. (The daemon watches the first directory only, so
   -- nothing is loaded but when it is asked for.)
   local function put(round, broken)
     local directory = ('%s/rules-%d'):format(base, round)
     assert(uv.fs_mkdir(directory, 448))
-    write(directory .. '/10-a.lua', FIRST:format(round % TAGS, round % TAGS))
-    write(directory .. '/20-b.lua', broken and 'on( -- broken' or SECOND:format(round % TAGS))
+    daemon.write_file(directory .. '/10-a.lua', FIRST:format(round % TAGS, round % TAGS))
+    daemon.write_file(directory .. '/20-b.lua', broken and 'on( -- broken' or SECOND:format(round % TAGS))
     assert(uv.fs_symlink(directory, base .. '/next'))
     assert(uv.fs_rename(base .. '/next', base .. '/rules'))
   end

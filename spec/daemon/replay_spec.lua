@@ -31,12 +31,6 @@ end)
 describe('qubesd-acl replay', function()
   local d, path, rules
 
-  local function write(file_path, text)
-    local file = assert(io.open(file_path, 'w'))
-    file:write(text)
-    file:close()
-  end
-
   setup(function()
     local directory = daemon.temporary_directory()
     path, rules = directory .. '/audit.log', directory .. '/new-rules'
@@ -51,7 +45,7 @@ describe('qubesd-acl replay', function()
 
   before_each(function()
     for name in pairs { ['50-new.lua'] = 1, ['60-more.lua'] = 1 } do os.remove(rules .. '/' .. name) end
-    write(rules .. '/50-new.lua', NEW)
+    daemon.write_file(rules .. '/50-new.lua', NEW)
   end)
 
   -- Makes the calls, each { source, method, destination, argument, payload }, and puts their lines into a file of their own.
@@ -67,7 +61,7 @@ describe('qubesd-acl replay', function()
     for _, call in ipairs(calls) do d:call(call[1], call[2], call[3], call[4], call[5]) end
     assert.is_true(daemon.run_until(function() return #count() >= before + #calls end, 10))
     local lines = count()
-    write(d.directory .. '/replayed', table.concat(lines, '\n', before + 1) .. '\n')
+    daemon.write_file(d.directory .. '/replayed', table.concat(lines, '\n', before + 1) .. '\n')
     return d.directory .. '/replayed'
   end
 
@@ -109,7 +103,7 @@ describe('qubesd-acl replay', function()
 
   it('judges writes, and does not do them', function()
     local before = d:ok('admin.vm.CurrentState', 'vault')
-    write(rules .. '/50-new.lua', NEW)
+    daemon.write_file(rules .. '/50-new.lua', NEW)
     local audit = audit_of { { 'work', 'admin.vm.tag.Set', 'work', 'x' }, { 'work', 'admin.vm.Start', 'vault' } }
     local status, told = replay(audit)
     assert.equal(1, status)
@@ -157,13 +151,13 @@ describe('qubesd-acl replay', function()
       line.time, line.sequence = year .. '-03-01T00:00:00.000000Z', i
       text[i] = json.encode(line)
     end
-    write(audit, table.concat(text, '\n') .. '\n')
-    write(rules .. '/60-more.lua', "grant { src = 'work', method = 'admin.vm.feature.Get', expires = '2020-03-01T00:00:01Z' }")
+    daemon.write_file(audit, table.concat(text, '\n') .. '\n')
+    daemon.write_file(rules .. '/60-more.lua', "grant { src = 'work', method = 'admin.vm.feature.Get', expires = '2020-03-01T00:00:01Z' }")
     local status, told = replay(audit)
     assert.equal(1, status)
     assert.same({ 'denied', 1, '2040-03-01T00:00:00.000000Z' }, { told[1].becomes, told[1].count, told[1].first })
     assert.same({ 3, 2, 1 }, { told[2].decisions, told[2].same, told[2].changed })
-    write(rules .. '/60-more.lua', "grant { src = 'work', method = 'admin.vm.feature.Get', expires = '2020-03-01T00:00:00Z' }")
+    daemon.write_file(rules .. '/60-more.lua', "grant { src = 'work', method = 'admin.vm.feature.Get', expires = '2020-03-01T00:00:00Z' }")
     status, told = replay(audit)
     assert.same({ 1, 3, 3 }, { status, told[1].count, told[2].changed })
   end)
@@ -180,7 +174,7 @@ describe('qubesd-acl replay', function()
 
   it('fails with rules that do not load, and without rules or audit', function()
     local audit = audit_of { { 'work', 'admin.vm.feature.Get', 'work', 'same' } }
-    write(rules .. '/60-more.lua', 'on(')
+    daemon.write_file(rules .. '/60-more.lua', 'on(')
     local status, output = replay(audit, '')
     assert.equal(3, status)
     assert.truthy(output:find('60-more.lua:1:', 1, true), output)

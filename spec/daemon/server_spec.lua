@@ -23,11 +23,7 @@ local function arguments(directory, changes)
   return args
 end
 
-local function write(path, text)
-  local file = assert(io.open(path, 'w'))
-  file:write(text)
-  file:close()
-end
+local write = daemon.write_file
 
 local d, directory
 

@@ -36,9 +36,7 @@ describe('shadow rules', function()
   local d, path
 
   local function write(name, text)
-    local file = assert(io.open(d and d.acl_dir .. '/shadow/' .. name or name, 'w'))
-    file:write(text)
-    file:close()
+    daemon.write_file(d and d.acl_dir .. '/shadow/' .. name or name, text)
   end
 
   -- A daemon with these shadow rules (file name → text), or, for nil, without the directory.

@@ -6,8 +6,8 @@
 -- Not compared, as bytes: numbers that are drawn by chance or by a clock (uuid, start_time, cputime, the name and address of a disposable), and those that are
 -- given out in order and so count all qubes (qid and the addresses made of it, xid); docs/acl.md says so.
 
-local json = require('cjson')
 local daemons = require('spec.support.daemon')
+local declared = require('spec.support.declared')
 local worlds = require('spec.support.two_worlds')
 
 local CONSOLE = { socket = 'qubesd.console.sock' }
@@ -16,26 +16,19 @@ local SEED = tonumber(os.getenv('QD_SEED')) or 20261123
 local CALLS_OF_AN_ESTATE = 250
 local SETTLE_SECONDS = 10
 
-local SCRIPT = [[
-local json = import('json')
-method('console.spec.Declarations', {
-  dest = 'adminvm', arg = 'none', payload = 'none', scope = 'none', read = true, doc = 'For this spec.',
-}, function(call)
-  call:permission()
-  local all = {}
-  for name, d in pairs(core.declarations()) do all[#all + 1] = { name = name, dest = d.dest, arg = d.arg, payload = d.payload } end
-  table.sort(all, function(a, b) return a.name < b.name end)
-  return json.encode(json.array(all))
-end)
-]]
-
 -- Streams, which have specs of their own below; a reload, which takes long and changes nothing; and what is served to root in dom0 only.
 local LEFT_OUT = { ['admin.Events'] = true, ['admin.vm.Stats'] = true, ['internal.Reload'] = true }
 
-local function socket_of(method)
-  local part = method:match('^[^.]*')
-  return ({ internal = 'qubesd.internal.sock', qubes = 'qubesd.misc.sock' })[part] or 'qubesd.sock'
-end
+local QIDS = [[
+method('console.spec.Qids', {
+  dest = 'adminvm', arg = 'none', payload = 'none', scope = 'none', read = true, doc = 'For this spec.',
+}, function(call)
+  call:permission()
+  local list = {}
+  for qube in app.domains:each() do list[#list + 1] = tostring(qube.qid) end
+  return table.concat(list, ' ')
+end)
+]]
 
 -- ---- one world ----
 
@@ -48,7 +41,7 @@ end
 
 local function make_world(has_hidden)
   local self = setmetatable({ has_hidden = has_hidden, uuids = {} }, World)
-  self.d = daemons.start { acl = { ['10.lua'] = worlds.RULES }, extra_scripts = { ['api/spec.lua'] = SCRIPT } }
+  self.d = daemons.start { acl = { ['10.lua'] = worlds.RULES }, extra_scripts = { ['api/spec.lua'] = declared.SCRIPT .. QIDS } }
   local function make(calls)
     for _, call in ipairs(calls) do
       local answer = as_root(self.d, call)
@@ -66,17 +59,6 @@ local function make_world(has_hidden)
   return self
 end
 
-SCRIPT = SCRIPT .. [[
-method('console.spec.Qids', {
-  dest = 'adminvm', arg = 'none', payload = 'none', scope = 'none', read = true, doc = 'For this spec.',
-}, function(call)
-  call:permission()
-  local list = {}
-  for qube in app.domains:each() do list[#list + 1] = tostring(qube.qid) end
-  return table.concat(list, ' ')
-end)
-]]
-
 -- What differs for reasons that are no secret is written the same.
 function World:normal(text)
   local last = self.last_qid
@@ -93,7 +75,7 @@ local NUMBERS = { start_time = true, qid = true, xid = true, dispid = true, stub
 -- The bytes of the answer. Names that differ in the two worlds are written symbolically: "@disposable" is the last one that was made for the caller.
 function World:call(call)
   local dest = call.dest:gsub('^@disposable$', self.disposable or 'nobody')
-  local bytes = self.d:raw(daemons.request('guest', call.method, dest, call.arg, call.payload), { socket = socket_of(call.method) })
+  local bytes = self.d:raw(daemons.request('guest', call.method, dest, call.arg, call.payload), { socket = declared.socket_of(call.method) })
   assert(bytes, call.method .. ' has no answer')
   if call.method:match('CreateDisposable$') then self.disposable = bytes:match('^0%z(disp%d+)$') or self.disposable end
   if call.method:match('property%.Get') and NUMBERS[call.arg] then bytes = bytes:gsub('(type=%a+) [%d.]+', '%1 #') end
@@ -179,7 +161,7 @@ describe('a caller from whom qubes are hidden', function()
     math.randomseed(SEED)
     begin()
     methods, by_name = {}, {}
-    for _, method in ipairs(json.decode(with.d:ok('console.spec.Declarations', 'dom0', '', '', CONSOLE))) do
+    for _, method in ipairs(declared.list(with.d)) do
       if not method.name:match('^console%.') and not LEFT_OUT[method.name] then
         methods[#methods + 1] = method
         by_name[method.name] = method

@@ -16,12 +16,6 @@ local function read_file(path)
   return text
 end
 
-local function write_file(path, text)
-  local file = assert(io.open(path, 'wb'))
-  file:write(text)
-  file:close()
-end
-
 local directories = {}
 
 local function new_directory()
@@ -35,7 +29,7 @@ local function qubesd(directory, ...)
 end
 
 local function import(directory, text)
-  write_file(directory .. '/given.xml', text)
+  daemon.write_file(directory .. '/given.xml', text)
   return qubesd(directory, '--import-xml', directory .. '/given.xml')
 end
 
@@ -437,7 +431,7 @@ describe('qubes.xml', function()
 
     local function first_start(text)
       local directory = new_directory()
-      write_file(directory .. '/qubes.xml', text or TEXT)
+      daemon.write_file(directory .. '/qubes.xml', text or TEXT)
       return directory, daemon.start { directory = directory }
     end
 
@@ -467,7 +461,7 @@ describe('qubes.xml', function()
 
     it('stays as another program has written it meanwhile', function()
       local directory, d = first_start()
-      write_file(directory .. '/qubes.xml', '<qubes/>')
+      daemon.write_file(directory .. '/qubes.xml', '<qubes/>')
       stop(d)
       assert.equal('<qubes/>', read_file(directory .. '/qubes.xml'))
       assert.is_truthy(read_file(directory .. '/qubes.xml.exported'):find('fedora', 1, true))
@@ -478,7 +472,7 @@ describe('qubes.xml', function()
 
     it('stops the first start when it is broken, and is read when it was mended', function()
       local directory = new_directory()
-      write_file(directory .. '/qubes.xml', TEXT:sub(1, -12))
+      daemon.write_file(directory .. '/qubes.xml', TEXT:sub(1, -12))
       local d = daemon.start { directory = directory, wait = false }
       daemon.run_until(function() return d.exit_code end, 20)
       daemon.sleep(0.05)
@@ -486,7 +480,7 @@ describe('qubes.xml', function()
       assert.is_truthy(d.log:find('is not imported: line', 1, true), d.log)
       d:kill_only()
       assert.equal(TEXT:sub(1, -12), read_file(directory .. '/qubes.xml'))
-      write_file(directory .. '/qubes.xml', TEXT)
+      daemon.write_file(directory .. '/qubes.xml', TEXT)
       d = daemon.start { directory = directory }
       assert.equal('ok', d:call('dom0', 'admin.vm.property.GetAll', 'fedora').kind)
       stop(d)

@@ -5,7 +5,7 @@ local uv = require('luv')
 local daemon = require('spec.support.daemon')
 
 -- Runs the tool with these arguments; its exit status, what it printed and what it said on standard error. Options: `before` (Lua code that runs first),
--- `seconds`, `tmpdir`.
+-- `seconds`, `tmpdir`, `env` (an array of more variables, NAME=value).
 return function(arguments, options)
   options = options or {}
   local out, err, status = uv.new_pipe(), uv.new_pipe(), nil
@@ -14,7 +14,7 @@ return function(arguments, options)
     args = { '-e', options.before or '', 'tools/qubesd-acl', table.unpack(arguments) }, stdio = { nil, out, err },
     env = {
       'PATH=' .. os.getenv('PATH'), 'QD_BUILD_DIR=' .. daemon.build_dir, 'ASAN_OPTIONS=detect_leaks=1',
-      'TMPDIR=' .. (options.tmpdir or os.getenv('TMPDIR') or '/tmp'),
+      'TMPDIR=' .. (options.tmpdir or os.getenv('TMPDIR') or '/tmp'), table.unpack(options.env or {}),
     },
   }, function(code) status = code end))
   for pipe in pairs(texts) do

@@ -39,6 +39,7 @@ local function write_file(path, text)
   file:write(text)
   file:close()
 end
+M.write_file = write_file
 
 function M.temporary_directory()
   return assert(uv.fs_mkdtemp((os.getenv('TMPDIR') or '/tmp') .. '/qubesd-spec-XXXXXX'))
