@@ -41,7 +41,7 @@ uv.new_signal():start('sigpipe', function() end) -- a connection that the daemon
 local function wait_for(done, seconds)
   uv.update_time() -- what blocked before this must not count
   local timer, expired = uv.new_timer(), false
-  timer:start(seconds * 1000, 0, function() expired = true end)
+  timer:start(seconds * 1000, 50, function() expired = true end) -- again and again: 'once' waits after it has fired before polling
   while not done() and not expired do
     uv.run('once')
     if interrupted and not leaving then leave(130) end

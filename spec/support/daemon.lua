@@ -22,7 +22,7 @@ local function run_until(done, seconds)
   local expired = false
   uv.update_time() -- whatever blocked before this must not count
   local timer = uv.new_timer()
-  timer:start(math.floor((seconds or 10) * 1000), 0, function() expired = true end)
+  timer:start(math.floor((seconds or 10) * 1000), 50, function() expired = true end) -- again and again: 'once' waits after it has fired before polling
   while not done() and not expired do uv.run('once') end
   timer:stop()
   timer:close()

@@ -17,7 +17,7 @@ sigpipe:unref()
 local function wait_until(what, done)
   local expired = false
   local timer = uv.new_timer()
-  timer:start(deadline_ms, 0, function() expired = true end)
+  timer:start(deadline_ms, 50, function() expired = true end) -- again and again: 'once' waits after it has fired before polling
   while not done() and not expired do
     uv.run('once')
   end
@@ -30,7 +30,7 @@ M.wait_until = wait_until
 function M.pause(ms)
   local over = false
   local timer = uv.new_timer()
-  timer:start(ms, 0, function() over = true end)
+  timer:start(ms, 50, function() over = true end)
   while not over do
     uv.run('once')
   end

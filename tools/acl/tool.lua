@@ -85,7 +85,7 @@ end
 -- Lets libuv run until the condition holds; false when it did not within the seconds.
 local function wait_for(condition, seconds)
   local timer, late = uv.new_timer(), false
-  timer:start(math.floor(seconds * 1000), 0, function() late = true end)
+  timer:start(math.floor(seconds * 1000), 50, function() late = true end) -- again and again: 'once' waits after it has fired before polling
   while not condition() and not late do uv.run('once') end
   timer:close()
   return not late
