@@ -1,23 +1,22 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later
  *
- * core.caller_sees and core.caller_is_restricted: for what scripts do on behalf of a caller far from its
- * call, in setters and hooks. There a hidden qube must not make a difference that the caller could notice
+ * What scripts ask about the caller of the running call without having its `call`: in setters, in hooks,
+ * where properties are computed. There a hidden qube must not make a difference that the caller could notice
  * (law 1).
  */
 #include <lauxlib.h>
 
-#include "permission_private.h"
 #include "qd/bind_core.h"
 #include "qd/generation.h"
-#include "qd/narrow.h"
+#include "qd/permission.h"
 
-/* The caller's call that runs now; NULL: a task, the daemon itself, or the console, which is outside rules.
- */
+/* The caller's call that runs now; NULL: a task, the daemon itself, the console, which is outside rules, or a
+ * rule, which sees everything. */
 static const struct qd_call *running_call(lua_State *L)
 {
     const struct qd_call *call = qd_check_daemon(L)->running;
 
-    return call && call->method && !call->bypass ? call : NULL;
+    return call && call->method && !call->bypass && !qd_generation_of(L)->budget ? call : NULL;
 }
 
 /* core.caller_sees(qube): whether the caller may know of it; true where there is none. */
@@ -30,40 +29,38 @@ static int caller_sees(lua_State *L)
     return 1;
 }
 
-static bool is_narrowed(const struct qd_generation *generation)
-{
-    for (size_t i = 0; i < generation->narrow_count; i++) {
-        if (generation->narrows[i].hides)
-            return true;
-    }
-    return false;
-}
-
 /* core.caller_is_restricted(): whether rules decide for the caller which qubes it may know of, be there any
  * that it may not or none. False where there is no caller. */
 static int caller_is_restricted(lua_State *L)
 {
     const struct qd_call *call = running_call(L);
-    struct qd_question question;
-    bool restricted = false;
 
-    if (call && qd_permission_may_hide(call->generation, false)) {
-        question = qd_permission_visibility_question(call->generation, call->source);
-        luaL_checkstack(L, 16, "permission");
-        restricted = is_narrowed(call->generation);
-        if (qd_permission_ask_set(L, &question, 0, 0) == 0)
-            restricted = restricted || !lua_isnil(L, -1);
-        else
-            restricted = restricted || question.failed; /* a denial of the list hides nothing */
-    }
-    lua_pushboolean(L, restricted);
+    lua_pushboolean(L, call && qd_permission_restricted(L, call->source, false));
+    return 1;
+}
+
+/* core.caller_may_miss(): whether there are rules that could hide something from the caller. Costs nothing.
+ */
+static int caller_may_miss(lua_State *L)
+{
+    lua_pushboolean(L, running_call(L) && qd_permission_may_hide(qd_generation_of(L), false));
+    return 1;
+}
+
+/* core.rules_may_hide(): whether there are rules that could hide something from anybody. */
+static int rules_may_hide(lua_State *L)
+{
+    lua_pushboolean(L, qd_permission_may_hide(qd_generation_of(L), false));
     return 1;
 }
 
 void qd_bind_caller_open(lua_State *L)
 {
-    static const luaL_Reg functions[] = {
-        {"caller_sees", caller_sees}, {"caller_is_restricted", caller_is_restricted}, {NULL, NULL}};
+    static const luaL_Reg functions[] = {{"caller_sees", caller_sees},
+                                         {"caller_is_restricted", caller_is_restricted},
+                                         {"caller_may_miss", caller_may_miss},
+                                         {"rules_may_hide", rules_may_hide},
+                                         {NULL, NULL}};
 
     luaL_setfuncs(L, functions, 0);
 }

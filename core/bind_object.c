@@ -80,19 +80,55 @@ static int collect(lua_State *L)
     return 0;
 }
 
-/* core.set_object_metatable(index, newindex, tostring): once, by scripts/lib/object.lua. */
+static int field_read(lua_State *L, int status, lua_KContext context)
+{
+    (void)L; /* its one result is on the top */
+    (void)status;
+    (void)context;
+    return 1;
+}
+
+/* __index of objects. Upvalues: the views, and the function that knows all else. Rules read views of a
+ * thousand qubes at a time, and each instruction of Lua is counted there; so the way to them has none. */
+static int read_field(lua_State *L)
+{
+    lua_settop(L, 2);
+    lua_pushvalue(L, 2);
+    if (lua_rawget(L, lua_upvalueindex(1)) == LUA_TTABLE) {
+        lua_pushvalue(L, 1);
+        if (lua_rawget(L, 3) != LUA_TNIL)
+            return 1;
+        lua_pop(L, 1);
+        lua_pushvalue(L, 1);
+        lua_gettable(L, 3); /* made now */
+        return 1;
+    }
+    lua_settop(L, 2);
+    lua_pushvalue(L, lua_upvalueindex(2));
+    lua_insert(L, 1);
+    lua_callk(L, 2, 1, 0, field_read);
+    return 1;
+}
+
+/* core.set_object_metatable(index, newindex, tostring, views): once, by scripts/lib/object.lua. `views`: name
+ * of a field → a table of its values by object; `index` is not asked for those. */
 static int set_metatable(lua_State *L)
 {
-    static const char *const names[] = {"__index", "__newindex", "__tostring"};
-
     if (!qd_generation_of(L)->loading)
         return luaL_error(L, "the metamethods of objects are set while scripts load");
+    for (int i = 1; i <= 3; i++)
+        luaL_checktype(L, i, LUA_TFUNCTION);
+    luaL_checktype(L, 4, LUA_TTABLE);
+    lua_settop(L, 4);
     lua_rawgeti(L, LUA_REGISTRYINDEX, qd_generation_of(L)->object_metatable);
-    for (int i = 0; i < 3; i++) {
-        luaL_checktype(L, i + 1, LUA_TFUNCTION);
-        lua_pushvalue(L, i + 1);
-        lua_setfield(L, -2, names[i]);
-    }
+    lua_pushvalue(L, 4);
+    lua_pushvalue(L, 1);
+    lua_pushcclosure(L, read_field, 2);
+    lua_setfield(L, 5, "__index");
+    lua_pushvalue(L, 2);
+    lua_setfield(L, 5, "__newindex");
+    lua_pushvalue(L, 3);
+    lua_setfield(L, 5, "__tostring");
     return 0;
 }
 

@@ -72,7 +72,7 @@ void qd_outbox_deliver(struct qd_daemon *daemon, struct qd_outbox *outbox)
 /* An event that a call of one generation fires, for a subscriber whose filters are functions of another. */
 struct foreign {
     lua_State *from;
-    int info;
+    struct qd_news_tables tables;
     const struct qd_subscriber *subscriber;
     const struct qd_news *news;
 };
@@ -94,20 +94,29 @@ static void copy_value(lua_State *from, int index, lua_State *to)
         lua_pushlightuserdata(to, QD_NONE_POINTER);
 }
 
+/* The same for a table of these, an empty one for none. */
+static void copy_table(lua_State *from, int index, lua_State *to)
+{
+    lua_newtable(to);
+    if (!index)
+        return;
+    for (lua_pushnil(from); lua_next(from, index); lua_pop(from, 1)) {
+        copy_value(from, lua_gettop(from) - 1, to);
+        copy_value(from, lua_gettop(from), to);
+        lua_rawset(to, -3);
+    }
+}
+
 /* (foreign): the frame for the subscriber, or nil. Protected, on the subscriber's state. */
 static int foreign_body(lua_State *L)
 {
     struct foreign *foreign = lua_touserdata(L, 1);
+    struct qd_news_tables tables = {2, 3};
 
     lua_settop(L, 1);
-    lua_newtable(L);
-    if (foreign->info) {
-        for (lua_pushnil(foreign->from); lua_next(foreign->from, foreign->info); lua_pop(foreign->from, 1)) {
-            copy_value(foreign->from, lua_gettop(foreign->from), L);
-            lua_setfield(L, 2, lua_tostring(foreign->from, -2));
-        }
-    }
-    if (qd_news_wanted(L, foreign->subscriber, foreign->news, 2))
+    copy_table(foreign->from, foreign->tables.info, L);
+    copy_table(foreign->from, foreign->tables.changes, L);
+    if (qd_news_wanted(L, foreign->subscriber, foreign->news, tables))
         qd_news_push_frame(L, foreign->subscriber, foreign->news, 2);
     else
         lua_pushnil(L);
@@ -124,9 +133,9 @@ static int post(struct qd_daemon *daemon, const struct qd_subscriber *subscriber
 }
 
 static int publish_foreign(lua_State *L, struct qd_daemon *daemon, const struct qd_subscriber *subscriber,
-                           const struct qd_news *news, int info)
+                           const struct qd_news *news, struct qd_news_tables tables)
 {
-    struct foreign foreign = {L, info, subscriber, news};
+    struct foreign foreign = {L, tables, subscriber, news};
     lua_State *other = subscriber->generation->L;
     int top = lua_gettop(L), r = 0;
 
@@ -144,8 +153,9 @@ int qd_bind_publish(lua_State *L)
     struct qd_daemon *daemon = qd_check_daemon(L);
     struct qd_generation *generation = qd_generation_of(L);
     struct qd_news news = {.subject = qd_check_object(L, 1), .event = luaL_checkstring(L, 2)};
-    int info = lua_istable(L, 3) ? 3 : 0, r = 0;
+    struct qd_news_tables tables = {lua_istable(L, 3) ? 3 : 0, lua_istable(L, 5) ? 5 : 0};
     bool framed = false;
+    int r = 0;
 
     if (generation->budget)
         return luaL_error(L, "a rule can only look: it may change nothing");
@@ -156,26 +166,17 @@ int qd_bind_publish(lua_State *L)
     luaL_checkstack(L, 20, "publish");
     lua_settop(L, 5);
     news.announcement = lua_toboolean(L, 4) || strstr(news.event, "-pre-");
-    if (lua_istable(L, 5)) {
-        lua_getfield(L, 5, "change");
-        lua_getfield(L, 5, "because");
-        lua_getfield(L, 5, "source");
-        news.change = lua_toboolean(L, -3);
-        news.because = qd_to_object(L, -2);
-        news.source = qd_to_object(L, -1);
-        lua_settop(L, 5); /* the table keeps its qubes */
-    }
     for (struct qd_subscriber *subscriber = daemon->subscribers; subscriber && r == 0;
          subscriber = subscriber->next) {
         if (subscriber->generation != generation) {
-            r = publish_foreign(L, daemon, subscriber, &news, info);
+            r = publish_foreign(L, daemon, subscriber, &news, tables);
             continue;
         }
-        if (!qd_news_wanted(L, subscriber, &news, info))
+        if (!qd_news_wanted(L, subscriber, &news, tables))
             continue;
         if (!framed || qd_permission_may_hide(generation, subscriber->bypass)) {
             lua_settop(L, 5);
-            qd_news_push_frame(L, subscriber, &news, info);
+            qd_news_push_frame(L, subscriber, &news, tables.info);
             framed = !qd_permission_may_hide(generation, subscriber->bypass);
         }
         r = post(daemon, subscriber, news.announcement, L);

@@ -12,14 +12,17 @@ struct qd_news {
     struct qd_object *subject;
     const char *event;
     bool announcement;
-    bool change;               /* told only to those who see that oldvalue and newvalue differ */
-    struct qd_object *because; /* and only to those who may know of this qube; or NULL */
-    struct qd_object *source;  /* of oldvalue, which is none for those who may not know of it; or NULL */
+};
+
+/* Where, on the stack of a state, the tables of an event are; 0: there is none. */
+struct qd_news_tables {
+    int info;
+    int changes; /* what it follows from: an array of values, before and after, before and after */
 };
 
 /* Whether this subscriber's connection is to see the event. Leaves the stack as it was. May raise. */
 bool qd_news_wanted(lua_State *L, const struct qd_subscriber *subscriber, const struct qd_news *news,
-                    int info);
+                    struct qd_news_tables tables);
 /* Pushes the frame as the subscriber may see it, perhaps over a changed copy of info. May raise. */
 void qd_news_push_frame(lua_State *L, const struct qd_subscriber *subscriber, const struct qd_news *news,
                         int info);

@@ -107,142 +107,212 @@ static bool is_restricted(lua_State *L, const struct qd_subscriber *subscriber)
     return subscriber->source->qid != 0 && qd_permission_may_hide(qd_generation_of(L), subscriber->bypass);
 }
 
-/* Whether all words of a text that name qubes name such as the source may see. A word that names no qube is
- * judged as a hidden one: otherwise its absence would tell them apart. */
-static bool sees_names(lua_State *L, const struct qd_subscriber *subscriber, const char *text)
+/* Whether a word names a qube that the subscriber sees. One that names none is judged as a hidden one:
+ * otherwise its absence would tell them apart. */
+static bool sees_name(lua_State *L, const struct qd_subscriber *subscriber, const char *name, size_t size)
 {
-    struct qd_model *model = qd_generation_of(L)->daemon->model;
+    struct qd_object *qube = qd_model_qube_by_name(qd_generation_of(L)->daemon->model, name, size);
 
-    while (*text) {
-        size_t size = strcspn(text, " ");
-        struct qd_object *qube = qd_model_qube_by_name(model, text, size);
+    return qube && sees(L, subscriber, qube);
+}
 
-        if (size && (!qube || !sees(L, subscriber, qube)))
-            return false;
-        text += size + (text[size] == ' ');
+/* What the event is about, behind its colon, if it is of this family; else NULL. */
+static const char *about(const char *event, const char *family)
+{
+    const char *colon = strchr(event, ':');
+
+    return colon && strncmp(event, family, strlen(family)) == 0 ? colon + 1 : NULL;
+}
+
+static bool is_of_feature(const char *event, const char *name)
+{
+    const char *feature = about(event, "domain-feature-");
+
+    return feature && strcmp(feature, name) == 0;
+}
+
+/* Whether the event is about the feature whose words are names of qubes (scripts/lib/api/hidden.lua). */
+static bool is_of_names(const char *event)
+{
+    return is_of_feature(event, "preload-dispvm");
+}
+
+/* A tag that ends in the name of a qube (scripts/lib/api/hidden.lua). */
+static bool sees_tag(lua_State *L, const struct qd_subscriber *subscriber, const char *event)
+{
+    static const char *const prefixes[] = {"created-by-", "disp-created-by-", "guivm-", "audiovm-",
+                                           "relayvm-"};
+    const char *tag = about(event, "domain-tag-");
+
+    for (size_t i = 0; tag && i < sizeof(prefixes) / sizeof(prefixes[0]); i++) {
+        size_t size = strlen(prefixes[i]);
+
+        if (strncmp(tag, prefixes[i], size) == 0)
+            return sees_name(L, subscriber, tag + size, strlen(tag + size));
     }
     return true;
 }
 
-/* Whether a field of info, which holds names of qubes after the prefix, hides nothing from the source. */
-static bool sees_field(lua_State *L, const struct qd_subscriber *subscriber, int info, const char *field,
-                       size_t skip)
+/* Replaces the field, if it is a text, by the same without the names that the subscriber can't see. */
+static void cut_names(lua_State *L, const struct qd_subscriber *subscriber, int info, const char *field)
 {
+    const char *text;
+    luaL_Buffer buffer;
+    bool any = false;
+
+    if (lua_getfield(L, info, field) != LUA_TSTRING) {
+        lua_pop(L, 1);
+        return;
+    }
+    text = lua_tostring(L, -1); /* info has it too, and keeps it */
+    lua_pop(L, 1);
+    luaL_buffinit(L, &buffer);
+    while (*text) {
+        size_t size = strcspn(text, " ");
+
+        if (size && sees_name(L, subscriber, text, size)) {
+            luaL_addlstring(&buffer, " ", any ? 1 : 0);
+            luaL_addlstring(&buffer, text, size);
+            any = true;
+        }
+        text += size + (text[size] == ' ');
+    }
+    luaL_pushresult(&buffer);
+    lua_setfield(L, info, field);
+}
+
+/* Pushes a copy of info as the subscriber may see it. Fields that begin with "_" are no subscriber's;
+ * `_inherited` says that oldvalue was a default, which may come from another qube. */
+static void push_shown(lua_State *L, const struct qd_subscriber *subscriber, const char *event, int info)
+{
+    int shown = lua_gettop(L) + 1;
+
+    lua_newtable(L);
+    for (lua_pushnil(L); lua_next(L, info); lua_pop(L, 1)) {
+        if (lua_type(L, -2) == LUA_TSTRING && lua_tostring(L, -2)[0] == '_')
+            continue;
+        lua_pushvalue(L, -2);
+        lua_pushvalue(L, -2);
+        lua_rawset(L, shown);
+    }
+    if (!is_restricted(L, subscriber))
+        return;
+    if (lua_getfield(L, info, "_inherited") != LUA_TNIL &&
+        qd_permission_restricted(L, subscriber->source, subscriber->bypass)) {
+        lua_pushnil(L);
+        lua_setfield(L, shown, "oldvalue");
+    }
+    lua_settop(L, shown);
+    if (is_of_names(event)) {
+        cut_names(L, subscriber, shown, "value");
+        cut_names(L, subscriber, shown, "oldvalue");
+    }
+}
+
+/* A list of names that changed only in hidden ones has not changed. */
+static bool sees_names(lua_State *L, const struct qd_subscriber *subscriber, const char *event, int info)
+{
+    int top = lua_gettop(L);
     bool sees = true;
 
-    if (lua_getfield(L, info, field) == LUA_TSTRING && lua_rawlen(L, -1) > skip)
-        sees = sees_names(L, subscriber, lua_tostring(L, -1) + skip);
-    lua_pop(L, 1);
+    if (is_of_names(event) && lua_getfield(L, info, "value") == LUA_TSTRING &&
+        lua_getfield(L, info, "oldvalue") == LUA_TSTRING && !lua_rawequal(L, -1, -2)) {
+        push_shown(L, subscriber, event, info);
+        lua_getfield(L, top + 3, "value");
+        lua_getfield(L, top + 3, "oldvalue");
+        sees = !lua_rawequal(L, -1, -2);
+    }
+    lua_settop(L, top);
     return sees;
 }
 
-/* Tags and features can name qubes as well (scripts/lib/api/hidden.lua does the same for calls). */
-static bool sees_info(lua_State *L, const struct qd_subscriber *subscriber, const char *event, int info)
+/* An event with a qube in its info, as domain-add, is about that qube too. Values of a property are not: they
+ * are shown as none. */
+static bool sees_objects(lua_State *L, const struct qd_subscriber *subscriber, int info)
 {
-    static const char *const tags[] = {"created-by-", "disp-created-by-", "guivm-", "audiovm-", "relayvm-"};
-    const char *about = strchr(event, ':');
+    bool all = true;
 
-    if (!about || !is_restricted(L, subscriber))
-        return true;
-    about++;
-    for (size_t i = 0; strncmp(event, "domain-tag-", 11) == 0 && i < sizeof(tags) / sizeof(tags[0]); i++) {
-        if (strncmp(about, tags[i], strlen(tags[i])) == 0)
-            return sees_field(L, subscriber, info, "tag", strlen(tags[i]));
+    for (lua_pushnil(L); lua_next(L, info); lua_pop(L, 1)) {
+        const char *key = lua_type(L, -2) == LUA_TSTRING ? lua_tostring(L, -2) : "";
+        struct qd_object *object = qd_to_object(L, -1);
+
+        if (object && strcmp(key, "newvalue") != 0 && strcmp(key, "oldvalue") != 0)
+            all = all && sees(L, subscriber, object);
     }
-    if (strncmp(event, "domain-feature-", 15) == 0 && strcmp(about, "preload-dispvm") == 0)
-        return sees_field(L, subscriber, info, "value", 0) && sees_field(L, subscriber, info, "oldvalue", 0);
-    return true;
+    return all;
 }
 
-/* Whether the two values of a change look different to the source. */
-static bool sees_change(lua_State *L, const struct qd_subscriber *subscriber, int info)
+static bool sees_info(lua_State *L, const struct qd_subscriber *subscriber, const char *event, int info)
 {
-    int top = lua_gettop(L);
-    bool differ;
+    if (!sees_objects(L, subscriber, info))
+        return false;
+    if (!is_restricted(L, subscriber))
+        return true;
+    /* That a change of the netvm is put off tells of the old one. */
+    if (is_of_feature(event, "deferred-netvm-original"))
+        return !qd_permission_restricted(L, subscriber->source, subscriber->bypass);
+    return sees_tag(L, subscriber, event) && sees_names(L, subscriber, event, info);
+}
 
-    lua_getfield(L, info, "newvalue");
-    push_text(L, top + 1, subscriber->source, subscriber->bypass);
-    lua_getfield(L, info, "oldvalue");
-    push_text(L, top + 3, subscriber->source, subscriber->bypass);
-    differ = !lua_rawequal(L, top + 2, top + 4);
-    lua_settop(L, top);
-    return differ;
+/* Pushes number `i` of the changes; a qube that the subscriber can't see is none. */
+static void push_side(lua_State *L, const struct qd_subscriber *subscriber, int changes, lua_Integer i)
+{
+    struct qd_object *object;
+
+    lua_rawgeti(L, changes, i);
+    object = qd_to_object(L, -1);
+    if (object && !sees(L, subscriber, object)) {
+        lua_pop(L, 1);
+        lua_pushlightuserdata(L, QD_NONE_POINTER);
+    }
+}
+
+/* Whether what the event follows from are changes to this subscriber too. */
+static bool sees_changes(lua_State *L, const struct qd_subscriber *subscriber, int changes)
+{
+    lua_Integer count = (lua_Integer)lua_rawlen(L, changes);
+    bool all = true;
+
+    if (count == 0 || !qd_permission_restricted(L, subscriber->source, subscriber->bypass))
+        return true;
+    for (lua_Integer i = 1; i < count && all; i += 2) {
+        push_side(L, subscriber, changes, i);
+        push_side(L, subscriber, changes, i + 1);
+        all = !lua_compare(L, -1, -2, LUA_OPEQ);
+        lua_pop(L, 2);
+    }
+    return all;
 }
 
 bool qd_news_wanted(lua_State *L, const struct qd_subscriber *subscriber, const struct qd_news *news,
-                    int info)
+                    struct qd_news_tables tables)
 {
     struct qd_object *subject = news->subject;
-    const char *event = news->event;
     bool keep;
 
     if (subscriber->cut || (subscriber->dest->qid != 0 && subscriber->dest != subject))
         return false;
-    if (!sees(L, subscriber, subject) || (news->because && !sees(L, subscriber, news->because)))
+    if (!sees(L, subscriber, subject))
         return false;
-    /* An event of the app about a qube, as domain-add is, is about that qube. */
-    if (info && lua_getfield(L, info, "vm") == LUA_TUSERDATA) {
-        struct qd_object *about = qd_to_object(L, -1);
-
-        if (about && !sees(L, subscriber, about)) {
-            lua_pop(L, 1);
-            return false;
-        }
-    }
-    if (info)
-        lua_pop(L, 1);
-    if (info &&
-        (!sees_info(L, subscriber, event, info) || (news->change && !sees_change(L, subscriber, info))))
+    if (tables.info && !sees_info(L, subscriber, news->event, tables.info))
+        return false;
+    if (tables.changes && !sees_changes(L, subscriber, tables.changes))
         return false;
     if (subscriber->filters == LUA_NOREF)
         return true;
     lua_rawgeti(L, LUA_REGISTRYINDEX, subscriber->filters);
-    keep = qd_permission_filter_event(L, subscriber->generation, lua_gettop(L), subject, event, info);
+    keep = qd_permission_filter_event(L, subscriber->generation, lua_gettop(L), subject, news->event,
+                                      tables.info);
     lua_pop(L, 1);
     return keep;
-}
-
-/* A feature that names a former netvm, and says "" where there was none: as that it is told where the netvm
- * is hidden. */
-static void blank_netvm(lua_State *L, const struct qd_subscriber *subscriber, int info)
-{
-    static const char *const fields[] = {"value", "oldvalue"};
-
-    for (size_t i = 0; i < sizeof(fields) / sizeof(fields[0]); i++) {
-        if (!sees_field(L, subscriber, info, fields[i], 0))
-            qd_set_text(L, fields[i], "");
-    }
-}
-
-/* The index of info as the subscriber may see it: perhaps a changed copy, on the stack's top. */
-static int shown_info(lua_State *L, const struct qd_subscriber *subscriber, const struct qd_news *news,
-                      int info)
-{
-    const char *about = strchr(news->event, ':');
-    bool restricted = info && is_restricted(L, subscriber);
-    bool netvm = restricted && about && strcmp(about, ":deferred-netvm-original") == 0;
-    bool old = restricted && news->source && !sees(L, subscriber, news->source);
-
-    if (!netvm && !old)
-        return info;
-    lua_newtable(L);
-    for (lua_pushnil(L); lua_next(L, info); lua_pop(L, 1)) {
-        lua_pushvalue(L, -2);
-        lua_pushvalue(L, -2);
-        lua_rawset(L, -5);
-    }
-    if (netvm)
-        blank_netvm(L, subscriber, lua_gettop(L));
-    if (old) {
-        lua_pushlightuserdata(L, QD_NONE_POINTER);
-        lua_setfield(L, -2, "oldvalue");
-    }
-    return lua_gettop(L);
 }
 
 void qd_news_push_frame(lua_State *L, const struct qd_subscriber *subscriber, const struct qd_news *news,
                         int info)
 {
-    qd_event_push_frame(L, news->subject, news->event, shown_info(L, subscriber, news, info),
-                        subscriber->source, subscriber->bypass);
+    if (info) {
+        push_shown(L, subscriber, news->event, info);
+        info = lua_gettop(L);
+    }
+    qd_event_push_frame(L, news->subject, news->event, info, subscriber->source, subscriber->bypass);
 }

@@ -469,3 +469,32 @@ bool qd_permission_visible(lua_State *L, struct qd_object *source, bool bypass, 
     return qd_permission_visible_set(L, &question, object) &&
            (generation->narrow_count == 0 || qd_narrow_visible(L, &question, object));
 }
+
+static bool narrowed(const struct qd_generation *generation)
+{
+    for (size_t i = 0; i < generation->narrow_count; i++) {
+        if (generation->narrows[i].hides)
+            return true;
+    }
+    return false;
+}
+
+bool qd_permission_restricted(lua_State *L, struct qd_object *source, bool bypass)
+{
+    struct qd_generation *generation = qd_generation_of(L);
+    struct qd_question question;
+    int top = lua_gettop(L);
+    bool restricted;
+
+    if (!qd_permission_may_hide(generation, bypass))
+        return false;
+    if (narrowed(generation) || !lua_checkstack(L, 16))
+        return true;
+    question = qd_permission_visibility_question(generation, source);
+    if (qd_permission_ask_set(L, &question, 0, 0) == 0)
+        restricted = !lua_isnil(L, -1);
+    else
+        restricted = question.failed; /* a denial of the list hides nothing */
+    lua_settop(L, top);
+    return restricted;
+}

@@ -45,6 +45,9 @@ bool qd_permission_filter_event(lua_State *L, struct qd_generation *generation, 
 /* Whether the source may know that the object exists: itself, dom0, the app, and what the filters of
  * admin.vm.List let pass. Never raises; fails closed. */
 bool qd_permission_visible(lua_State *L, struct qd_object *source, bool bypass, struct qd_object *object);
+/* Whether rules decide which qubes the source may know of, be there any that it may not or none. Never
+ * raises; fails closed: true when that can't be found out. */
+bool qd_permission_restricted(lua_State *L, struct qd_object *source, bool bypass);
 /* Whether there is any rule that could hide something. */
 bool qd_permission_may_hide(const struct qd_generation *generation, bool bypass);
 

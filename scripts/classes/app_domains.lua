@@ -53,6 +53,18 @@ local function complete(self, request)
   return full
 end
 
+local LAST_QID, ATTEMPTS = 65000, 100
+
+-- The lowest free number would tell, who knows some of the others, of those that it can't see (law 1). So where rules may hide qubes, one is drawn.
+local function draw_qid()
+  if not core.rules_may_hide() then return nil end
+  for _ = 1, ATTEMPTS do
+    local qid = core.random(LAST_QID) + 1
+    if not core.qube(qid) then return qid end
+  end
+  return nil
+end
+
 local IDENTITY = { class = true, name = true, qid = true, uuid = true }
 
 local function set_properties(qube, request)
@@ -91,7 +103,7 @@ end
 -- Adds a qube: `class`, `name`, `label`, perhaps `template`, `qid`, `uuid`, and any properties. Nobody is told of it before it is whole.
 function methods:add_new_vm(request)
   request = complete(self, request)
-  local qube = core.add_qube { name = request.name, class = request.class, qid = request.qid, uuid = request.uuid }
+  local qube = core.add_qube { name = request.name, class = request.class, qid = request.qid or draw_qid(), uuid = request.uuid }
   events.creation(core.qid(qube), true)
   local ok, err = pcall(initialise, self, qube, request)
   events.creation(nil)

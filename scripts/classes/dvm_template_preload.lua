@@ -4,6 +4,7 @@
 local dependencies = import('dependencies')
 local features = import('features')
 local preload = import('preload')
+local as_seen = import('property').as_seen
 local raise = import('exceptions').raise
 
 local DVMTemplateMixin = class('DVMTemplateMixin')
@@ -79,7 +80,7 @@ function methods:fill_preload_gap()
 end
 
 local function check_services(self)
-  local missing = preload.missing_services(self)
+  local missing = as_seen(preload.missing_services, self)
   if #missing > 0 then raise('QubesValueError', ('%s lacks services for preloading: %s'):format(self.name, table.concat(missing, ', '))) end
 end
 
@@ -105,7 +106,7 @@ DVMTemplateMixin:on('domain-feature-pre-set:preload-dispvm-delay', function(_, _
 end)
 
 DVMTemplateMixin:on('domain-feature-pre-set:preload-dispvm-max', function(self, _, info)
-  if not features.truth(features.with_template(self, 'qrexec')) then raise('QubesValueError', self.name .. ' does not support qrexec') end
+  if not features.truth(as_seen(features.with_template, self, 'qrexec')) then raise('QubesValueError', self.name .. ' does not support qrexec') end
   check_services(self)
   if info.value ~= '' and not info.value:find('^%d+$') then raise('QubesValueError', info.feature .. ': digits were expected') end
 end)

@@ -63,10 +63,10 @@ local function default_ip6(self)
   return addresses.for_number6(group, number)
 end
 
-NetVMMixin:property('ip', { comes_from = network.source_of, type = 'ipv4', default = default_ip,
+NetVMMixin:property('ip', { type = 'ipv4', default = default_ip,
   doc = 'The IPv4 address of the qube, as the qube that provides network sees it.' })
 
-NetVMMixin:property('ip6', { comes_from = network.source_of, type = 'ipv6', default = default_ip6,
+NetVMMixin:property('ip6', { type = 'ipv6', default = default_ip6,
   doc = 'The IPv6 address of the qube, when the network has IPv6.' })
 
 -- A feature of the qube or its template that stands in for the real value, unless it is empty.
@@ -100,13 +100,13 @@ local function gateway6_of(netvm) return value_of(netvm, 'gateway6') end
 
 local function netmask_of(netvm) return netvm:netmask() end
 
-NetVMMixin:property('visible_ip', { computed = true, comes_from = network.source_of, default = visible_ip,
+NetVMMixin:property('visible_ip', { computed = true, default = visible_ip,
   doc = 'The IPv4 address that the qube believes to have: its own, or the feature net.fake-ip.' })
 
-NetVMMixin:property('visible_ip6', { computed = true, comes_from = network.source_of, default = function(self) return value_of(self, 'ip6') end,
+NetVMMixin:property('visible_ip6', { computed = true, default = function(self) return value_of(self, 'ip6') end,
   doc = 'The IPv6 address that the qube believes to have.' })
 
-NetVMMixin:property('visible_gateway', { computed = true, comes_from = network.source_of,
+NetVMMixin:property('visible_gateway', { computed = true,
   default = function(self)
     local fake = faked(self, 'net.fake-gateway')
     if fake then return fake end
@@ -114,14 +114,14 @@ NetVMMixin:property('visible_gateway', { computed = true, comes_from = network.s
   end,
   doc = 'The IPv4 gateway that the qube is told to use: that of its netvm, or the feature net.fake-gateway.' })
 
-NetVMMixin:property('visible_gateway6', { computed = true, comes_from = network.source_of,
+NetVMMixin:property('visible_gateway6', { computed = true,
   default = function(self)
     if not value_of(self, 'netvm') or not has_ipv6(self) then return nil end
     return of_netvm(self, gateway6_of)
   end,
   doc = 'The IPv6 gateway that the qube is told to use.' })
 
-NetVMMixin:property('visible_netmask', { computed = true, comes_from = network.source_of,
+NetVMMixin:property('visible_netmask', { computed = true,
   default = function(self)
     local fake = faked(self, 'net.fake-netmask')
     if fake then return fake end
@@ -139,7 +139,7 @@ NetVMMixin:property('gateway6', { computed = true,
   end,
   doc = 'The IPv6 gateway of the qubes that get their network from this one.' })
 
-NetVMMixin:property('dns', { computed = true, comes_from = network.source_of,
+NetVMMixin:property('dns', { computed = true,
   default = function(self) return (value_of(self, 'netvm') ~= nil or value_of(self, 'provides_network')) and DNS or nil end,
   doc = 'The DNS servers that the qube is told to use.' })
 

@@ -17,29 +17,30 @@ local function qube_or_nil(value)
   return value ~= none and value or nil
 end
 
-local function tell_of(qube, name, told)
-  qube:fire('property-reset:' .. name, { name = name }, false, told)
+local function tell_of(qube, name, changes)
+  qube:fire('property-reset:' .. name, { name = name }, false, changes)
 end
 
-local function tell_clients_of(self, name, told)
-  for _, client in ipairs(network.connected(self)) do tell_of(client, name, told) end
+-- It is this qube that has changed, and its clients follow.
+local function tell_clients_of(self, name)
+  for _, client in ipairs(network.connected(self)) do tell_of(client, name, { none, self }) end
 end
 
 -- Changing the netvm
-
-local IF_CHANGED = { change = true }
 
 NetVMMixin:on('property-pre-reset:netvm', function(self, _, info)
   local default = self:get_default('netvm')
   network.check_netvm(self, default)
   if default == qube_or_nil(info.oldvalue) then return end
-  self:fire('property-pre-set:netvm', { name = 'netvm', newvalue = default or none, oldvalue = info.oldvalue }, true, IF_CHANGED)
+  self:fire('property-pre-set:netvm', { name = 'netvm', newvalue = default or none, oldvalue = info.oldvalue }, true,
+    { info.oldvalue or none, default or none })
 end)
 
 NetVMMixin:on('property-reset:netvm', function(self, _, info)
   local netvm = self.netvm
   if netvm == qube_or_nil(info.oldvalue) then return end
-  self:fire('property-set:netvm', { name = 'netvm', newvalue = netvm or none, oldvalue = info.oldvalue or none }, false, IF_CHANGED)
+  self:fire('property-set:netvm', { name = 'netvm', newvalue = netvm or none, oldvalue = info.oldvalue or none }, false,
+    { info.oldvalue or none, netvm or none })
 end)
 
 NetVMMixin:on('property-pre-set:netvm', function(self, _, info)
@@ -72,7 +73,7 @@ NetVMMixin:on('property-set:netvm', function(self, _, info)
   if not netvm then return end
   if netvm:is_running() then netvm:reload_connected_ips() end
   if self:is_running() then
-    self:create_qubesdb_entries { because = netvm }
+    self:create_qubesdb_entries { none, netvm }
     if not self:is_paused() then self:attach_network() end
     netvm:fire('net-domain-connect', { vm = self })
   end
@@ -87,28 +88,24 @@ function NetVMMixin.methods:apply_deferred_netvm()
   if netvm and not netvm:is_running() then return end -- its start calls here again
   local old = core.qube(name) or none
   local info = { name = 'netvm', newvalue = netvm or none, oldvalue = old }
-  self:fire('property-pre-set:netvm', info, true)
-  if netvm then self:fire('property-set:netvm', info) end
+  self:fire('property-pre-set:netvm', info, true, { old, netvm or none })
+  if netvm then self:fire('property-set:netvm', info, false, { none, netvm }) end
   self.features[DEFERRED] = nil
 end
 
 -- Changing addresses
 
--- What follows from the change of an address; `version` is '' or '6'. Who may not know where the old one came from sees none that could be gone.
-local function tell_of_address(self, info, told, version)
-  local because = (info.newvalue or none) == none and told and told.source and { because = told.source } or nil
-  if self.provides_network then tell_of(self, 'gateway' .. version, because) end
-  tell_of(self, 'visible_ip' .. version, because)
-  tell_clients_of(self, 'visible_gateway' .. version, because)
+-- What follows from the change of an address; `version` is '' or '6'.
+local function tell_of_address(self, info, version)
+  if (info.newvalue or none) == (info.oldvalue or none) and not info._inherited then return end
+  if self.provides_network then tell_of(self, 'gateway' .. version) end
+  tell_of(self, 'visible_ip' .. version)
+  tell_clients_of(self, 'visible_gateway' .. version)
 end
 
-NetVMMixin:on({ 'property-set:ip', 'property-reset:ip' }, function(self, _, info, told)
-  if (info.newvalue or none) ~= (info.oldvalue or none) then tell_of_address(self, info, told, '') end
-end)
+NetVMMixin:on({ 'property-set:ip', 'property-reset:ip' }, function(self, _, info) tell_of_address(self, info, '') end)
 
-NetVMMixin:on('property-set:ip6', function(self, _, info, told)
-  if info.newvalue ~= info.oldvalue then tell_of_address(self, info, told, '6') end
-end)
+NetVMMixin:on('property-set:ip6', function(self, _, info) tell_of_address(self, info, '6') end)
 
 NetVMMixin:on('property-set:provides_network', function(self, _, info)
   if info.newvalue == info.oldvalue then return end

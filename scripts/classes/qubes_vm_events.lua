@@ -5,6 +5,7 @@ local features = import('features')
 local hypervisors = import('hypervisors')
 local kernels = import('kernels')
 local layouts = import('layouts')
+local property = import('property')
 local raise = import('exceptions').raise
 
 local QubesVM = class('QubesVM')
@@ -30,7 +31,7 @@ end)
 
 -- Clients ask for maxmem to know how large a running qube may get, so it changes with the qube halted or where memory can be plugged in.
 QubesVM:on('property-pre-set:maxmem', function(self, _, info)
-  if info.newvalue == info.oldvalue or self:is_halted() or self:uses_memory_hotplug() then return end
+  if info.newvalue == info.oldvalue or self:is_halted() or property.as_seen(self.uses_memory_hotplug, self) then return end
   raise('QubesVMNotHaltedError', self.name .. ' runs, and its memory can not be changed while it does')
 end)
 

@@ -145,12 +145,12 @@ end
 
 -- QubesDB
 
--- `told`: who may be told of it, for events.fire.
-function methods:create_qubesdb_entries(told)
+-- `changes`: what it follows from, for events.fire.
+function methods:create_qubesdb_entries(changes)
   if qubesdb.is_there(self) then
     local entries, gone = qubesdb_entries.of(self)
     for path, value in pairs(entries) do qubesdb.write(self, path, value) end
     for _, path in ipairs(gone) do qubesdb.remove(self, path) end
   end
-  self:fire('domain-qdb-create', nil, false, told)
+  self:fire('domain-qdb-create', nil, false, changes)
 end

@@ -26,9 +26,10 @@ function TemplateVM.methods:appvms()
   return list
 end
 
-local function tell_of_default(self, name)
+-- It is this template that has changed, and the qubes that are based on it follow. `old` and `new`, where they are given: its value.
+local function tell_of_default(self, name, old, new)
   for _, qube in ipairs(self:appvms()) do
-    if qube:is_default(name) then qube:fire('property-reset:' .. name, { name = name }) end
+    if qube:is_default(name) then qube:fire('property-reset:' .. name, { name = name }, false, { none, self, old, new }) end
   end
 end
 
@@ -57,6 +58,6 @@ local INHERITED = {
 
 for _, name in ipairs(INHERITED) do
   TemplateVM:on('property-set:' .. name, function(self, _, info)
-    if info.newvalue ~= info.oldvalue then tell_of_default(self, name) end
+    if info.newvalue ~= info.oldvalue then tell_of_default(self, name, info.oldvalue or none, info.newvalue) end
   end)
 end

@@ -62,11 +62,12 @@ end)
 on('property-reset:keyboard_layout', function(qube) qubesdb.write(qube, '/keyboard-layout', qube.keyboard_layout) end)
 
 on('property-set:keyboard_layout', function(qube, _, info)
-  if info.newvalue == info.oldvalue then return end
+  if info.newvalue == info.oldvalue and not info._inherited then return end
   qubesdb.write(qube, '/keyboard-layout', info.newvalue)
   for _, other in ipairs(shown_by(qube)) do
     if other:is_default('keyboard_layout') then
-      other:fire('property-reset:keyboard_layout', { name = 'keyboard_layout', oldvalue = info.oldvalue or none })
+      local follows = { name = 'keyboard_layout', oldvalue = info.oldvalue or none, _inherited = info._inherited }
+      other:fire('property-reset:keyboard_layout', follows, false, { none, qube })
     end
   end
 end)

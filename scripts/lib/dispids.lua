@@ -19,7 +19,7 @@ local function recent()
   return list
 end
 
--- A number that no disposable has.
+-- A number that no disposable has, and whose name no qube has.
 function dispids.choose()
   local taken = {}
   for _, entry in ipairs(recent()) do taken[entry.id] = true end
@@ -29,7 +29,7 @@ function dispids.choose()
   end
   for _ = 1, ATTEMPTS do
     local id = core.random(LIMIT)
-    if not taken[id] then return id end
+    if not taken[id] and not core.qube('disp' .. id) then return id end
   end
   raise('QubesException', 'no number is free for a disposable')
 end

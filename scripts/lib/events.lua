@@ -35,13 +35,12 @@ local function is_attempt(event)
   return FAILURES[event] or event:sub(1, 26) == 'domain-feature-pre-delete:'
 end
 
--- Fires an event. Answers the array of what handlers returned, or nil when none returned anything. `told` keeps a subscriber from learning of hidden qubes
--- by the event (law 1); it is nil or a table of these:
---   change = true     it is fired only because newvalue is not oldvalue, so whoever can not tell these apart is not told
---   because = QUBE    nor is who may not know of the qube
---   source = QUBE     oldvalue comes from the qube, so it is none for those
--- Handlers get it as their last argument.
-function events.fire(object, event, info, pre, told)
+-- Fires an event. Answers the array of what handlers returned, or nil when none returned anything.
+-- `changes` are what it follows from: nil or an array of values, before and after, before and after. To a subscriber that may not know of every qube, a
+-- hidden one among them is none; where two look the same to it nothing has changed, and the event is kept from it (law 1).
+-- Fields of info that begin with "_" are for handlers only. `_inherited` among them says that oldvalue was a default, which may come from a hidden qube: who
+-- may not know of every qube is not told oldvalue.
+function events.fire(object, event, info, pre, changes)
   local in_creation = creating_qid ~= nil and core_qid(object) == creating_qid
   if in_creation and creating_silent then return nil end
 
@@ -49,20 +48,20 @@ function events.fire(object, event, info, pre, told)
   local list = (pre and r.pre_handlers or r.handlers)[event] or find_handlers(r, event, pre)
   local seen = not in_creation and not core_removed(object) and not internal(event)
   info = info or EMPTY
-  if pre and seen then core_publish(object, event, info, true, told) end
+  if pre and seen then core_publish(object, event, info, true, changes) end
   local effects
   for i = 1, #list do
-    local effect = list[i](object, event, info, told)
+    local effect = list[i](object, event, info)
     if effect ~= nil then
       effects = effects or {}
       effects[#effects + 1] = effect
     end
   end
   if not pre and seen then
-    core_publish(object, event, info, is_attempt(event), told)
+    core_publish(object, event, info, is_attempt(event), changes)
   end
   local late = list.late
-  for i = 1, late and #late or 0 do late[i](object, event, info, told) end
+  for i = 1, late and #late or 0 do late[i](object, event, info) end
   return effects
 end
 

@@ -31,7 +31,7 @@ end
 
 -- A new value tells others what the old one was, and in a loop of guivms there is none.
 function layouts.check_loop(self, def)
-  if not core_get(self, 'property', 'keyboard_layout') and not inherited(self) then
+  if not core_get(self, 'property', 'keyboard_layout') and not property.as_seen(inherited, self) then
     property.refuse(self, def, 'the guivms of this qube form a loop: change the guivm first')
   end
 end

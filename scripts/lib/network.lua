@@ -5,7 +5,6 @@
 -- disconnected. They have no network then, and none that nobody has chosen for them.
 
 local classes = import('class')
-local features = import('features')
 local property = import('property')
 local views = import('views')
 local raise = import('exceptions').raise
@@ -17,25 +16,6 @@ local network = {}
 
 function network.is_networked_class(qube)
   return resolved[core_class(qube)].properties.netvm ~= nil
-end
-
--- Properties that a netvm gives to a qube: the gateway's address names it as well as its name does. `fake` is a feature that stands in for the real
--- value, `own` the property whose explicit value it is, and a qube that provides network has those that are not `foreign` without a netvm too.
-local of_network = {
-  ip = { own = 'ip' }, ip6 = { own = 'ip6' }, dns = {},
-  visible_ip = { own = 'ip', fake = 'net.fake-ip' }, visible_ip6 = { own = 'ip6' },
-  visible_gateway = { foreign = true, fake = 'net.fake-gateway' }, visible_gateway6 = { foreign = true },
-  visible_netmask = { foreign = true, fake = 'net.fake-netmask' },
-}
-
--- The netvm that the value of a qube's property comes from, or nil when it would be the same without one.
-function network.source_of(qube, name)
-  local rule = of_network[name]
-  local netvm = rule and qube.netvm
-  if not netvm then return nil end
-  if rule.own and not qube:is_default(rule.own) then return nil end
-  if rule.fake and (features.with_template(qube, rule.fake) or '') ~= '' then return nil end
-  return (rule.foreign or not qube.provides_network) and netvm or nil
 end
 
 -- The qubes whose network comes from this one.

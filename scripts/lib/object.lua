@@ -2,7 +2,7 @@
 -- What scripts see of the app and of qubes: the fields and methods that every object has, installed as the metamethods of the core's userdata.
 -- Registers the metatable of objects.
 --
--- A field is looked up among the properties of the object's class, then its methods, then the fields below. The way to a property is two
+-- A field is looked up among the views, the properties of the object's class, then its methods, then the fields below. The way to a property is two
 -- table look-ups and one call of the core, without a table or a closure made on the way. Rules ask this for each qube of long lists.
 
 local classes = import('class')
@@ -30,7 +30,7 @@ local function definition(o, name)
   return def
 end
 
-function common.fire(o, event, info, pre, told) return events.fire(o, event, info, pre, told) end
+function common.fire(o, event, info, pre, changes) return events.fire(o, event, info, pre, changes) end
 
 function common.reset(o, name) return property.reset(o, definition(o, name)) end
 
@@ -93,8 +93,6 @@ classes.on_change(function()
 end)
 
 local function index(o, key)
-  local view = qube_views[key]
-  if view then return view[o] end
   local r = class_of[o]
   local def = r.properties[key]
   if def then return (read(o, def)) end
@@ -129,6 +127,6 @@ function object.each_field(visit)
   end
 end
 
-core.set_object_metatable(index, newindex, to_string)
+core.set_object_metatable(index, newindex, to_string, qube_views)
 
 return object

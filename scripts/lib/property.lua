@@ -12,9 +12,28 @@ local raise = import('exceptions').raise
 
 local fire = events.fire
 local resolved = classes.resolved
-local core_get, core_class, core_name = core.get, core.class, core.name
+local core_get, core_class, core_name, core_is_object = core.get, core.class, core.name, core.is_object
 
 local property = {}
+
+-- Whether properties are read as the caller of the running call sees them: a qube that it may not know of is none, and so it is for whatever is
+-- computed from it (law 1).
+local as_seen = false
+
+local function shown(value)
+  if core_is_object(value) and not core.caller_sees(value) then return nil end
+  return value
+end
+
+-- Calls the function so. It may not wait.
+function property.as_seen(f, ...)
+  if as_seen or not core.caller_may_miss() then return f(...) end
+  as_seen = true
+  local results = table.pack(pcall(f, ...))
+  as_seen = false
+  if not results[1] then error(results[2], 0) end
+  return table.unpack(results, 2, results.n)
+end
 
 -- Whether the property is explicit, and its value as it is stored.
 local function explicit(object, def)
@@ -38,6 +57,7 @@ local function read(object, def)
     local is_explicit, value = core_get(object, 'property', def.name)
     if is_explicit then
       if def.type == 'label' and value ~= nil then return labels.get(value) end
+      if as_seen then return shown(value) end
       return value
     end
   end
@@ -49,7 +69,10 @@ end
 -- The same by name, for scripts on the way from qube to qube: nil for a property that the object's class does not have, a label's name for a label.
 function property.value(object, name)
   local is_explicit, value = core_get(object, 'property', name)
-  if is_explicit then return value end
+  if is_explicit then
+    if as_seen then return shown(value) end
+    return value
+  end
   local def = resolved[core_class(object)].properties[name]
   if not def then return nil end
   if def.identity then return def.identity(object) end
@@ -106,15 +129,17 @@ local function store(object, def, value)
   core.set(object, 'property', def.name, value)
 end
 
--- To whom the old value may be told, for events.fire: one that is not set can come from another qube.
-local function told_of(object, def)
-  local source = def.comes_from and not explicit(object, def) and def.comes_from(object, def.name)
-  return source and { source = source } or nil
-end
-
 local function or_none(value)
   if value == nil then return none end
   return value
+end
+
+-- The info of an event about a change, with the old value (events.fire).
+local function info_of(object, def, old, unset)
+  local info = { name = def.name }
+  if not unset then info.oldvalue = or_none(old) end
+  if def.default_function and core.rules_may_hide() and not explicit(object, def) then info._inherited = true end
+  return info
 end
 
 function property.set(object, def, value)
@@ -122,14 +147,13 @@ function property.set(object, def, value)
   if def.type == 'vm' then value = qube_of(object, def, value) end
   check_writable(object, def)
   local old, unset = read(object, def)
-  local told = told_of(object, def)
   value = accept(object, def, value)
 
-  local info = { name = def.name, newvalue = or_none(value) }
-  if not unset then info.oldvalue = or_none(old) end
-  fire(object, def.pre_set_event, info, true, told)
+  local info = info_of(object, def, old, unset)
+  info.newvalue = or_none(value)
+  fire(object, def.pre_set_event, info, true)
   store(object, def, value)
-  fire(object, def.set_event, info, false, told)
+  fire(object, def.set_event, info)
 end
 
 -- Sets a property of a qube that is being created: the checks without the events.
@@ -141,14 +165,12 @@ end
 function property.reset(object, def)
   check_writable(object, def)
   local old, unset = read(object, def)
-  local told = told_of(object, def)
-  local info = { name = def.name }
-  if not unset then info.oldvalue = or_none(old) end
-  fire(object, 'property-pre-reset:' .. def.name, info, true, told)
-  fire(object, 'property-pre-del:' .. def.name, info, true, told) -- the older name of the same event, until Qubes 5
+  local info = info_of(object, def, old, unset)
+  fire(object, 'property-pre-reset:' .. def.name, info, true)
+  fire(object, 'property-pre-del:' .. def.name, info, true) -- the older name of the same event, until Qubes 5
   if not def.computed then core.unset(object, 'property', def.name) end
-  fire(object, 'property-reset:' .. def.name, info, false, told)
-  fire(object, 'property-del:' .. def.name, info, false, told)
+  fire(object, 'property-reset:' .. def.name, info)
+  fire(object, 'property-del:' .. def.name, info)
 end
 
 -- Whatever is stored explicitly for these properties of another object, without events for each of them.

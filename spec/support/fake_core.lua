@@ -202,6 +202,8 @@ local function model_primitives(world)
   -- Nobody hides anything here.
   function core.caller_sees() return true end
   function core.caller_is_restricted() return false end
+  function core.caller_may_miss() return false end
+  function core.rules_may_hide() return false end
 
   function core.label_value(name) return name end
   function core.version() return world.version end
@@ -279,8 +281,12 @@ local function other_primitives(world, core)
   function core.declarations() return world.methods end
   function core.policy() return { directories = {} } end -- no qrexec
   function core.on_permission(pattern, hook) world.hooks[#world.hooks + 1] = { pattern = pattern, hook = hook } end
-  function core.set_object_metatable(index, newindex, to_string)
-    world.metatable.__index, world.metatable.__newindex, world.metatable.__tostring = index, newindex, to_string
+  function core.set_object_metatable(index, newindex, to_string, views)
+    local function read(object, key)
+      if views[key] then return views[key][object] end
+      return index(object, key)
+    end
+    world.metatable.__index, world.metatable.__newindex, world.metatable.__tostring = read, newindex, to_string
   end
   core.validate = require('spec.support.fake_calls').validators
 end

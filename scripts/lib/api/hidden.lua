@@ -1,7 +1,6 @@
 -- SPDX-License-Identifier: GPL-2.0-or-later
 -- What a caller must not learn from an answer about a qube that it may see: that there is another one, which it may not. Registers nothing.
 
-local network = import('network')
 local serialize = import('serialize')
 
 local hidden = {}
@@ -9,8 +8,13 @@ local hidden = {}
 -- Tags that end in the name of a qube.
 local tag_prefixes = { 'disp-created-by-', 'created-by-', 'guivm-', 'audiovm-', 'relayvm-' }
 
--- Features whose words are names of qubes. Callers can't set them.
-local name_features = { ['preload-dispvm'] = true, ['deferred-netvm-original'] = true }
+-- The feature whose words are names of qubes. Callers can't set it.
+local NAMES = 'preload-dispvm'
+
+-- Whether the caller may know of this feature. That a change of the netvm is put off tells of the old one.
+function hidden.shows_feature(feature)
+  return feature ~= 'deferred-netvm-original' or not core.caller_is_restricted()
+end
 
 -- Whether the caller may know of this tag. A name that no qube has is left out too: otherwise a caller could set such a tag and see from
 -- its absence that there is a qube of that name.
@@ -26,31 +30,12 @@ end
 
 -- The value of a feature as the caller may see it.
 function hidden.feature_text(call, feature, text)
-  if not name_features[feature] then return text end
+  if feature ~= NAMES then return text end
   local shown = {}
   for name in text:gmatch('%S+') do
     if call:qube(name) then shown[#shown + 1] = name end
   end
   return table.concat(shown, ' ')
-end
-
--- Whether the caller must not see the property because it comes from a netvm that the caller can't see. The mask of a netvm that provides nothing itself
--- comes from the netvm's own.
-function hidden.withholds(call, holder, name)
-  local source = call:may_hide() and network.source_of(holder, name) or nil
-  while source do
-    if not call:visible(source) then return true end
-    source = name == 'visible_netmask' and not source.provides_network and source.netvm or nil
-  end
-  return false
-end
-
-function hidden.withholds_any(call, holder, names)
-  if not call:may_hide() then return false end
-  for _, name in ipairs(names) do
-    if hidden.withholds(call, holder, name) then return true end
-  end
-  return false
 end
 
 -- How values of properties are written for the caller: a qube that it can't see is written as none.
@@ -62,12 +47,16 @@ function hidden.writer(call)
   end
 end
 
--- How those are written that are withheld.
-function hidden.nothing() return '' end
-
 -- Refuses a caller from whom rules could hide qubes what tells of all of them, or depends on all.
 function hidden.refuse_restricted()
   if core.caller_is_restricted() then hidden.refuse() end
+end
+
+-- Refuses such a caller the features by which it would reach qubes that it can't see: one names a qube for those that the caller creates, the others are
+-- dom0's word for the default template of disposables.
+function hidden.check_feature(call)
+  local feature = call.arg
+  if feature == 'set-created-guivm' or (call.dest.klass == 'AdminVM' and feature:sub(1, 14) == 'preload-dispvm') then hidden.refuse_restricted() end
 end
 
 -- Refuses what only a hidden qube stands against, with the words that the core has for a denial.

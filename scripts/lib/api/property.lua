@@ -3,6 +3,7 @@
 
 local lines = import('api/lines')
 local hidden = import('api/hidden')
+local as_seen = import('property').as_seen
 
 local property = {}
 
@@ -25,10 +26,6 @@ function property.declare(prefix, dest, scope, holder_of)
     return holder, name, definition
   end
 
-  local function writer_of(call, holder, name)
-    return hidden.withholds(call, holder, name) and hidden.nothing or hidden.writer(call)
-  end
-
   local function one(name, declaration, handler)
     declaration.dest, declaration.scope, declaration.arg = dest, scope, declaration.arg or 'required'
     declaration.payload = declaration.payload or 'none'
@@ -48,7 +45,7 @@ function property.declare(prefix, dest, scope, holder_of)
   }, function(call)
     local holder, name = asked_for(call)
     call:permission()
-    return holder:property_text(name, writer_of(call, holder, name))
+    return as_seen(holder.property_text, holder, name, hidden.writer(call))
   end)
 
   one('GetAll', {
@@ -59,12 +56,7 @@ function property.declare(prefix, dest, scope, holder_of)
     local every = holder:property_names()
     local names = call:filter_as(prefix .. 'Get', call:filter(every, {}), {})
     if not call:may_hide() and #names == #every then return holder:all_property_values() end
-    if not hidden.withholds_any(call, holder, names) then return holder:property_values(names, hidden.writer(call)) end
-    local all = {}
-    for i, name in ipairs(names) do
-      all[i] = holder:property_values({ name }, writer_of(call, holder, name))
-    end
-    return table.concat(all)
+    return as_seen(holder.property_values, holder, names, hidden.writer(call))
   end)
 
   one('GetDefault', {
@@ -73,7 +65,7 @@ function property.declare(prefix, dest, scope, holder_of)
   }, function(call)
     local holder, name = asked_for(call)
     call:permission()
-    return holder:default_text(name, writer_of(call, holder, name))
+    return as_seen(holder.default_text, holder, name, hidden.writer(call))
   end)
 
   one('Set', {

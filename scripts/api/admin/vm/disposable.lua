@@ -1,6 +1,8 @@
 -- SPDX-License-Identifier: GPL-2.0-or-later
 -- Registers admin.vm.CreateDisposable.
 
+local as_seen = import('property').as_seen
+
 method('admin.vm.CreateDisposable', {
   dest = 'any', arg = 'optional', payload = 'optional', scope = 'global', write = true,
   info = { dispvm_template = 'the qube that the disposable is made from; none when the caller has no default' },
@@ -14,8 +16,7 @@ method('admin.vm.CreateDisposable', {
   call:enforce(form == '' or form == 'uuid', 'the payload is empty or "uuid"')
   local template = call.dest
   if template.klass == 'AdminVM' then
-    template = call.src.default_dispvm
-    if template and not call:visible(template) then template = nil end
+    template = as_seen(call.src.get, call.src, 'default_dispvm')
   end
   call:permission { dispvm_template = template or none }
 

@@ -5,7 +5,7 @@ local lines = import('api/lines')
 local hidden = import('api/hidden')
 
 local function answer(call, value)
-  if not value then
+  if not value or not hidden.shows_feature(call.arg) then
     raise('QubesFeatureNotFoundError', ('the feature "%s" is not set'):format(call.arg))
   end
   return hidden.feature_text(call, call.arg, value)
@@ -34,7 +34,7 @@ method('admin.vm.feature.List', {
 }, function(call)
   local features = {}
   for feature in pairs(call.dest.features) do
-    features[#features + 1] = feature
+    if hidden.shows_feature(feature) then features[#features + 1] = feature end
   end
   return lines(call:filter(features, {}))
 end)
@@ -87,6 +87,7 @@ method('admin.vm.feature.Set', {
   core.validate.feature_name(call.arg)
   local value = untrusted_payload:feature_value()
   call:permission { value = value }
+  hidden.check_feature(call)
   call.dest.features[call.arg] = value
 end)
 
@@ -95,5 +96,6 @@ method('admin.vm.feature.Remove', {
   doc = 'Removes the feature, which must be set.',
 }, function(call)
   call:permission()
+  hidden.check_feature(call)
   call.dest.features[call.arg] = nil
 end)
