@@ -99,8 +99,13 @@ static struct qd_call *ask(lua_State *L, int info, int list)
 /* What a method does with its permission isn't tried when it is only explained, unless it reads. */
 static void begin_acting(lua_State *L, struct qd_call *call)
 {
-    if (call->dry && !call->method->read_only)
-        qd_dry_stop(L, call, "what the method itself might refuse is not tried");
+    if (!call->dry || call->method->read_only)
+        return;
+    if (qd_permission_restricted(L, call->source, call->bypass))
+        qd_dry_stop(L, call,
+                    "what the method itself might refuse is not tried; to the source rules show only some of the "
+                    "qubes, and what could tell it of others is refused");
+    qd_dry_stop(L, call, "what the method itself might refuse is not tried");
 }
 
 /* call:permission{ … } */

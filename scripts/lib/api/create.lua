@@ -48,7 +48,7 @@ end
 function create.check(call, request)
   local other = core.qube(request.name)
   if other and not call:visible(other) then
-    hidden.refuse()
+    hidden.refuse(call, 'a qube that the caller may not know of has this name')
   elseif other then
     raise('QubesVMAlreadyExistsError', ('there is a qube named "%s" already'):format(request.name))
   end
