@@ -13,11 +13,12 @@ local list = arg[2] and { arg[2] } or { 'model-1', 'model-2', 'model-3', 'model-
 -- is another one from there on: it replays the trace up to that line, and the rest is compared on the scripts alone.
 local half_changed = { ['model-3'] = 851, ['model-5'] = 897 }
 
-local tap = traces.tap(2 * #list)
-for _, name in ipairs(list) do
+local tap, wanted = traces.tap(2 * #list), {}
+for i, name in ipairs(list) do
+  wanted[i] = { name = name, lines = half_changed[name] }
   if half_changed[name] then print(('# %s: up to line %d on the daemon'):format(name, half_changed[name])) end
-  tap.report(name .. ' on the daemon', traces.replay(folder, name, {}, half_changed[name]))
 end
+for i, result in ipairs(traces.replay(folder, wanted)) do tap.report(list[i] .. ' on the daemon', result.good, result.output) end
 for _, name in ipairs(list) do
   tap.report(name .. ' on the scripts', traces.run(("lua5.4 spec/support/replay_offline.lua --show 5 '%s/%s.jsonl'"):format(folder, name)))
 end

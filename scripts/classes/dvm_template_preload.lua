@@ -10,6 +10,8 @@ local raise = import('exceptions').raise
 local DVMTemplateMixin = class('DVMTemplateMixin')
 local methods = DVMTemplateMixin.methods
 
+local RELEASE_SECONDS = 30 -- for the removal of preloaded disposables, before the removal of their template is refused
+
 -- Takes names off the list.
 function methods:remove_preload_from_list(names, reason)
   local gone, left, any = {}, {}, false
@@ -186,7 +188,12 @@ function methods:release_preloaded()
   end
   if #names == 0 then return end
   self:remove_preload_from_list(names, 'the template is removed')
-  for _, disposable in ipairs(waiting) do disposable:cleanup(true) end
+  local deadline = core.monotonic() + RELEASE_SECONDS
+  for _, disposable in ipairs(waiting) do
+    disposable:cleanup(true)
+    -- It may be removed by who heard first that it was stopped, and that takes a while.
+    while not core.removed(disposable) and core.monotonic() < deadline do core.sleep(0.02) end
+  end
 end
 
 -- After a load: those that are gone, or that were not finished or not handed out when the daemon ended, are of no use.

@@ -17,14 +17,14 @@ sigpipe:unref()
 
 M.build_dir = os.getenv('QD_BUILD_DIR') or 'build'
 
--- Runs the loop until `done()` is true or the seconds are over; whether it became true.
+-- Runs the loop until `done()` is true or the seconds are over; whether it became true. Asks again after whatever happens here, and every 10 ms for what
+-- happens elsewhere.
 local function run_until(done, seconds)
-  local expired = false
   uv.update_time() -- whatever blocked before this must not count
+  local deadline = uv.now() + math.floor((seconds or 10) * 1000)
   local timer = uv.new_timer()
-  timer:start(math.floor((seconds or 10) * 1000), 50, function() expired = true end) -- again and again: 'once' waits after it has fired before polling
-  while not done() and not expired do uv.run('once') end
-  timer:stop()
+  timer:start(10, 10, function() end)
+  while not done() and uv.now() < deadline do uv.run('once') end
   timer:close()
   return done()
 end
