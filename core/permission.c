@@ -104,13 +104,16 @@ static struct qd_hook *hook_at(const struct qd_question *question, size_t i)
     return (question->visibility && hook->list_only) || hook->disabled ? NULL : hook;
 }
 
-/* question, info -> array of filters, or nil */
+/* question, info -> array of filters. What the hooks are told, a read-only info for one, is made once for all. */
 static void ask_hooks(lua_State *L, struct qd_question *question, int info)
 {
-    int filters = lua_gettop(L) + 1;
+    int filters = lua_gettop(L) + 1, source = filters + 1;
 
     lua_newtable(L);
     qd_trace_begin(question);
+    qd_push_object(L, question->source);
+    lua_pushstring(L, question->method->event);
+    qd_info_push(L, info);
     for (size_t i = 0; i < hook_count(question); i++) {
         struct qd_hook *hook = hook_at(question, i);
 
@@ -118,13 +121,13 @@ static void ask_hooks(lua_State *L, struct qd_question *question, int info)
             continue;
         qd_trace_ask(question, hook);
         lua_rawgeti(L, LUA_REGISTRYINDEX, hook->function);
-        qd_push_object(L, question->source);
-        lua_pushstring(L, question->method->event);
-        qd_info_push(L, info);
+        for (int argument = source; argument < source + 3; argument++)
+            lua_pushvalue(L, argument);
         lua_call(L, 3, 1);
         qd_trace_said(question, collect_filters(L, question, lua_gettop(L), filters));
-        lua_settop(L, filters);
+        lua_settop(L, source + 2);
     }
+    lua_settop(L, filters);
 }
 
 void qd_permission_spread(lua_State *L, int list)
