@@ -114,7 +114,7 @@ core.time = function() return 1700000000.5 end
 
 -- ---- estates ----
 
-local VISIBLE = { 'guest', 'tpl', 'tpl2', 'net', 'net2', 'dvm', 'dvm2', 'v1', 'v2', 'v3', 'v4', 'solo', 'far', 'ndisp' }
+local VISIBLE = { 'fresh', 'fresh1', 'fresh2', 'guest', 'tpl', 'tpl2', 'net', 'net2', 'dvm', 'dvm2', 'v1', 'v2', 'v3', 'v4', 'solo', 'far', 'ndisp' }
 local NEW = { 'new1', 'new2', 'new3' } -- dom0 makes and removes them; no hidden qube refers to them
 local HIDDEN = { 'hid-tpl', 'hid-net', 'hid-net2', 'hid-dvm', 'hid-gui', 'hid-app', 'hid-run', 'hid-disp', 'hid-far', 'hid-new' }
 local LOCAL = { 'guest', 'net', 'net2', 'dvm', 'dvm2', 'v1', 'v2', 'v3', 'v4', 'solo' }
