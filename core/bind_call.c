@@ -102,9 +102,10 @@ static void begin_acting(lua_State *L, struct qd_call *call)
     if (!call->dry || call->method->read_only)
         return;
     if (qd_permission_restricted(L, call->source, call->bypass))
-        qd_dry_stop(L, call,
-                    "what the method itself might refuse is not tried; to the source rules show only some of the "
-                    "qubes, and what could tell it of others is refused");
+        qd_dry_stop(
+            L, call,
+            "what the method itself might refuse is not tried; to the source rules show only some of the "
+            "qubes, and what could tell it of others is refused");
     qd_dry_stop(L, call, "what the method itself might refuse is not tried");
 }
 
@@ -179,6 +180,22 @@ static int enforce(lua_State *L)
     if (lua_toboolean(L, 2))
         return 0;
     return qd_raise(L, "ProtocolError", "%s", luaL_optstring(L, 3, "malformed request"));
+}
+
+/* call:refuse(why): the rules have permitted the call, and it is refused nevertheless, in the words of a
+ * denial without a reason. Why is for the log, the audit and explanations. */
+static int refuse_permitted(lua_State *L)
+{
+    struct qd_call *call = check_call(L);
+    const char *why = luaL_checkstring(L, 2);
+    struct qd_question question = qd_call_question(call, call->method);
+
+    if (call->state != QD_CALL_PERMITTED)
+        return luaL_error(L, "%s: refuse comes after permission", call->method->name);
+    question.withheld = true;
+    question.permitted = true;
+    snprintf(question.reason, sizeof(question.reason), "%s", why);
+    return refuse(L, call, &question, 0);
 }
 
 /* call:visible(qube) */
@@ -350,6 +367,7 @@ void qd_bind_call_open(lua_State *L)
         {"filter", filter},
         {"filter_as", filter_as},
         {"enforce", enforce},
+        {"refuse", refuse_permitted},
         {"visible", visible},
         {"qube", qube},
         {"subscribe", subscribe},

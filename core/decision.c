@@ -36,16 +36,21 @@ static struct qd_audit_entry entry_of(const struct qd_call *call, const char *ve
 /* One line for each refusal: who, what, by which rule, in which generation. */
 static void log_refusal(const struct qd_call *call, const struct qd_question *question)
 {
+    const char *by = question->place[0]    ? question->place
+                     : question->permitted ? "the core, though the rules permit it"
+                                           : "the core";
+
     qd_log(question->expected ? QD_LOG_INFO : QD_LOG_WARNING,
            "denied %s+%.*s (%s -> %s) by %s: %s%s [generation %u %.12s]", call->method->name,
-           (int)call->arg.size, call->arg.data, call->source->name->data, call->dest->name->data,
-           question->place[0] ? question->place : "the core", question->failed ? "the rule failed: " : "",
-           question->reason, call->generation->number, call->generation->digest);
+           (int)call->arg.size, call->arg.data, call->source->name->data, call->dest->name->data, by,
+           question->failed ? "the rule failed: " : "", question->reason, call->generation->number,
+           call->generation->digest);
 }
 
 void qd_decision_refused(struct qd_call *call, const struct qd_question *question, uint64_t asked_ns)
 {
-    struct qd_audit_entry entry = entry_of(call, question->failed ? "failed" : "denied", asked_ns);
+    const char *verdict = question->failed ? "failed" : question->permitted ? "refused" : "denied";
+    struct qd_audit_entry entry = entry_of(call, verdict, asked_ns);
 
     call->daemon->status.denied++;
     if (question->expected)

@@ -104,7 +104,8 @@ static struct qd_hook *hook_at(const struct qd_question *question, size_t i)
     return (question->visibility && hook->list_only) || hook->disabled ? NULL : hook;
 }
 
-/* question, info -> array of filters. What the hooks are told, a read-only info for one, is made once for all. */
+/* question, info -> array of filters. What the hooks are told, a read-only info for one, is made once for
+ * all. */
 static void ask_hooks(lua_State *L, struct qd_question *question, int info)
 {
     int filters = lua_gettop(L) + 1, source = filters + 1;

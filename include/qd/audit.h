@@ -36,8 +36,10 @@ struct qd_audit_entry {
     unsigned generation;
     const char *digest;
     struct qd_slice source, method, destination, argument; /* as the request has them: any bytes */
-    const char *verdict; /* permitted, denied, failed (a rule went wrong), limited, unknown-destination */
-    const char *rule;    /* file:line of the rule that decided */
+    /* permitted, denied, failed (a rule went wrong), refused (by the core, after the rules had permitted it),
+     * unknown-destination */
+    const char *verdict;
+    const char *rule; /* file:line of the rule that decided */
     const char *reason;
     bool expected;     /* a denial that the rule said is nothing special */
     bool hidden;       /* of unknown-destination: the qube exists, and rules hide it */

@@ -11,7 +11,8 @@
 struct qd_call;
 struct qd_request;
 
-/* The rules refused the call, after `asked_ns`. */
+/* The rules refused the call, after `asked_ns`; or the core did, although they permitted it, which has its
+ * line. */
 void qd_decision_refused(struct qd_call *call, const struct qd_question *question, uint64_t asked_ns);
 /* They permitted it. `info` is as in qd_permission_ask; `list` the index of the array that their filters have
  * left, or 0. The shadow rules are asked now: for lists, of what is left. May raise only for lack of memory.

@@ -19,9 +19,10 @@ struct qd_question {
     bool visibility;          /* what the source may know of: hooks for lists only are not asked */
     struct qd_narrow *narrow; /* the set that is asked; NULL: the main rules */
     /* The answer, when it was no: */
-    bool failed;   /* a rule went wrong, so it is a no (law 4); otherwise a rule said deny */
-    bool withheld; /* the caller is not told the reason */
-    bool expected; /* a denial that the rule said is nothing special */
+    bool failed;    /* a rule went wrong, so it is a no (law 4); otherwise a rule said deny */
+    bool withheld;  /* the caller is not told the reason */
+    bool permitted; /* by the rules; the core refuses it nevertheless */
+    bool expected;  /* a denial that the rule said is nothing special */
     char reason[256];
     char place[192]; /* file:line of the rule */
     bool killed;     /* a budget was used up */

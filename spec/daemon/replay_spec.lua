@@ -166,10 +166,11 @@ describe('qubesd-acl replay', function()
     local audit = audit_of { { 'work', 'admin.vm.feature.Get', 'work', 'same' } }
     local file = assert(io.open(audit, 'a'))
     file:write('{"time":"2026-11-23T12:00:00.000000Z","dropped":7}\nno line\n[1]\n{"verdict":"permitted"}\n')
+    file:write('{"time":"2026-11-23T12:00:00.000000Z","source":"work","method":"admin.label.Remove","destination":"dom0","argument":"x","verdict":"refused"}\n')
     file:close()
     local status, told = replay(audit)
     assert.equal(0, status)
-    assert.same({ 1, 7, 3 }, { told[1].decisions, told[1].dropped, told[1].unreadable })
+    assert.same({ 1, 7, 3, 1 }, { told[1].decisions, told[1].dropped, told[1].unreadable, told[1].refused })
   end)
 
   it('fails with rules that do not load, and without rules or audit', function()

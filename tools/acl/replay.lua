@@ -27,7 +27,7 @@ local NO_SUCH_QUBE = { QubesVMNotFoundError = true, QubesValueError = true, Qube
 
 -- ---- the audit ----
 
--- A line as a table; nil and why it is left out: 'dropped', 'console', 'unknown', 'unreadable'.
+-- A line as a table; nil and why it is left out: 'dropped', 'console', 'refused', 'unknown', 'unreadable'.
 local function read_line(text)
   local good, line = pcall(json.decode, text)
   if not good or type(line) ~= 'table' then return nil, 'unreadable' end
@@ -36,6 +36,7 @@ local function read_line(text)
     if type(line[name]) ~= 'string' then return nil, 'unreadable' end
   end
   if line.console then return nil, 'console' end
+  if line.verdict == 'refused' then return nil, 'refused' end -- its line with `permitted` is there, too
   if line.verdict == 'unknown-destination' then
     if not line.hidden then return nil, 'unknown' end -- no rule was in that
     line.verdict = 'hidden'
@@ -59,7 +60,7 @@ local function read_audit(path)
   if path ~= '-' then file, problem = io.open(path) end
   if not file then tool.fail(tool.USAGE, '%s', problem) end
   local groups, by_key = {}, {}
-  local sums = { decisions = 0, dropped = 0, console = 0, unknown = 0, unreadable = 0 }
+  local sums = { decisions = 0, dropped = 0, console = 0, refused = 0, unknown = 0, unreadable = 0 }
   for text in file:lines() do
     local line, what, count = read_line(text)
     if line then
@@ -164,7 +165,7 @@ local function print_json(results, sums, digest)
   local reasons = next(sums.reasons) and sums.reasons or nil
   print(json.encode {
     digest = digest, decisions = sums.decisions, same = sums.same, changed = sums.changed, undecided = sums.undecided, reasons = reasons,
-    console = sums.console, unknown = sums.unknown, dropped = sums.dropped, unreadable = sums.unreadable,
+    console = sums.console, refused = sums.refused, unknown = sums.unknown, dropped = sums.dropped, unreadable = sums.unreadable,
   })
 end
 
@@ -198,6 +199,7 @@ local function print_sums(sums, digest)
   for _, why in ipairs(reasons) do print(('  not decided, %d: %s'):format(sums.reasons[why], shown(why))) end
   local others = {
     { 'unknown', 'calls to no qube, which no rule decides' }, { 'console', 'calls of the console, about which rules are not asked' },
+    { 'refused', 'refusals of the core, of calls that the rules had permitted' },
     { 'dropped', 'lines that the audit lacks, since they could not be written' }, { 'unreadable', 'lines that are no lines of an audit' },
   }
   for _, other in ipairs(others) do

@@ -1,7 +1,6 @@
 -- SPDX-License-Identifier: GPL-2.0-or-later
 -- What the methods that create qubes have in common: reading the request, checking it, making the qube. Registers nothing.
 
-local hidden = import('api/hidden')
 local label = import('api/label')
 local classes = import('class')
 
@@ -48,7 +47,7 @@ end
 function create.check(call, request)
   local other = core.qube(request.name)
   if other and not call:visible(other) then
-    hidden.refuse(call, 'a qube that the caller may not know of has this name')
+    call:refuse('a qube that the caller may not know of has this name')
   elseif other then
     raise('QubesVMAlreadyExistsError', ('there is a qube named "%s" already'):format(request.name))
   end

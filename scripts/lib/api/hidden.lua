@@ -47,15 +47,9 @@ function hidden.writer(call)
   end
 end
 
--- Refuses what a hidden qube stands against, or could stand against, with the words that the core has for a denial. The log says why.
-function hidden.refuse(call, why)
-  core.log('warning', ('denied %s+%s (%s -> %s), though the rules permit it: %s'):format(call.method, call.arg, call.src.name, call.dest.name, why))
-  raise('PermissionDenied', 'the rules do not permit this call')
-end
-
 -- Refuses a caller from whom rules could hide qubes what tells of all of them, or depends on all.
 function hidden.refuse_restricted(call)
-  if core.caller_is_restricted() then hidden.refuse(call, 'it could tell a caller, to whom rules show only some of the qubes, of the others') end
+  if core.caller_is_restricted() then call:refuse('it could tell a caller, to whom rules show only some of the qubes, of the others') end
 end
 
 -- Refuses such a caller the features by which it would reach qubes that it can't see: one names a qube for those that the caller creates, the others are
