@@ -9,6 +9,7 @@
 #include "qd/bind_core.h"
 
 #define OBJECT "qd.object"
+#define VIEWS_MAX 2 /* kept with each object */
 
 struct reference {
     struct qd_object *object;
@@ -29,7 +30,7 @@ void qd_push_object(lua_State *L, struct qd_object *object)
         return;
     }
     lua_pop(L, 1);
-    reference = lua_newuserdatauv(L, sizeof(*reference), 0);
+    reference = lua_newuserdatauv(L, sizeof(*reference), VIEWS_MAX);
     reference->object = NULL;
     lua_rawgeti(L, LUA_REGISTRYINDEX, generation->object_metatable);
     lua_setmetatable(L, -2);
@@ -88,30 +89,53 @@ static int field_read(lua_State *L, int status, lua_KContext context)
     return 1;
 }
 
-/* __index of objects. Upvalues: the views, and the function that knows all else. Rules read views of a
- * thousand qubes at a time, and each instruction of Lua is counted there; so the way to them has none. */
+/* __index of objects. Upvalues: name of a view → its number, the tables of the views by that number, and the
+ * function that knows all else. Rules read views of a thousand qubes at a time, and each instruction of Lua
+ * is counted there; so the way to them has none, and an object that was asked before has them itself. */
 static int read_field(lua_State *L)
 {
     lua_settop(L, 2);
     lua_pushvalue(L, 2);
-    if (lua_rawget(L, lua_upvalueindex(1)) == LUA_TTABLE) {
-        lua_pushvalue(L, 1);
-        if (lua_rawget(L, 3) != LUA_TNIL)
+    if (lua_rawget(L, lua_upvalueindex(1)) == LUA_TNUMBER) {
+        int number = (int)lua_tointeger(L, 3);
+
+        if (lua_getiuservalue(L, 1, number) != LUA_TNIL)
             return 1;
-        lua_pop(L, 1);
+        lua_rawgeti(L, lua_upvalueindex(2), number);
         lua_pushvalue(L, 1);
-        lua_gettable(L, 3); /* made now */
+        lua_gettable(L, -2); /* made now */
+        lua_pushvalue(L, -1);
+        lua_setiuservalue(L, 1, number);
         return 1;
     }
     lua_settop(L, 2);
-    lua_pushvalue(L, lua_upvalueindex(2));
+    lua_pushvalue(L, lua_upvalueindex(3));
     lua_insert(L, 1);
     lua_callk(L, 2, 1, 0, field_read);
     return 1;
 }
 
+/* The table of names at 4 becomes the first two upvalues of read_field, pushed. */
+static void push_views(lua_State *L)
+{
+    int count = 0;
+
+    lua_newtable(L);
+    lua_newtable(L);
+    for (lua_pushnil(L); lua_next(L, 4); lua_pop(L, 1)) {
+        if (++count > VIEWS_MAX)
+            luaL_error(L, "objects have room for %d views", VIEWS_MAX);
+        lua_pushvalue(L, -2);
+        lua_pushinteger(L, count);
+        lua_rawset(L, -6);
+        lua_pushvalue(L, -1);
+        lua_rawseti(L, -4, count);
+    }
+}
+
 /* core.set_object_metatable(index, newindex, tostring, views): once, by scripts/lib/object.lua. `views`: name
- * of a field → a table of its values by object; `index` is not asked for those. */
+ * of a field → a table of its values by object, each of which stays the same; `index` is not asked for those.
+ */
 static int set_metatable(lua_State *L)
 {
     if (!qd_generation_of(L)->loading)
@@ -121,9 +145,9 @@ static int set_metatable(lua_State *L)
     luaL_checktype(L, 4, LUA_TTABLE);
     lua_settop(L, 4);
     lua_rawgeti(L, LUA_REGISTRYINDEX, qd_generation_of(L)->object_metatable);
-    lua_pushvalue(L, 4);
+    push_views(L);
     lua_pushvalue(L, 1);
-    lua_pushcclosure(L, read_field, 2);
+    lua_pushcclosure(L, read_field, 3);
     lua_setfield(L, 5, "__index");
     lua_pushvalue(L, 2);
     lua_setfield(L, 5, "__newindex");

@@ -2,8 +2,8 @@
 -- `qube.features`, `qube.tags` and `app.domains`: views that look like tables, read the model and fire the events of a change.
 -- Registers nothing.
 --
--- A view is an empty table, so that every assignment goes through its metamethods: rules have these views too. Whose it is stands in a table of its
--- own. Methods would hide names, so there are none.
+-- A view is a value of its own type, so that every assignment goes through its metamethods: rules have these views too. Methods would hide names, so
+-- there are none.
 
 local events = import('events')
 local names = import('names')
@@ -14,8 +14,6 @@ local fire = events.fire
 local core_get = core.get
 
 local views = {}
-
-local owner = setmetatable({}, { __mode = 'k' })
 
 local function iterate(kind, qube)
   local list, i = core.names(qube, kind), 0
@@ -54,20 +52,21 @@ local function set_feature(qube, name, value)
   fire(qube, 'domain-feature-set:' .. name, info)
 end
 
-local features_meta = {
-  __index = core.view_reader(owner, 'feature'),
+local new_features, new_tags, features_owner, tags_owner
+
+new_features, features_owner = core.view_type('feature', {
   __newindex = function(view, name, value)
     if type(name) ~= 'string' then error('the name of a feature is a string', 2) end
-    if value == nil then return delete_feature(owner[view], name) end
-    return set_feature(owner[view], name, value)
+    if value == nil then return delete_feature(features_owner(view), name) end
+    return set_feature(features_owner(view), name, value)
   end,
-  __pairs = function(view) return iterate('feature', owner[view]) end,
-}
+  __pairs = function(view) return iterate('feature', features_owner(view)) end,
+})
 
-local tags_meta = {
-  __index = core.view_reader(owner, 'tag'), -- a tag is kept as true
+-- A tag is kept as true.
+new_tags, tags_owner = core.view_type('tag', {
   __newindex = function(view, tag, value)
-    local qube = owner[view]
+    local qube = tags_owner(view)
     if type(tag) ~= 'string' then error('a tag is a string', 2) end
     local is_set = core_get(qube, 'tag', tag)
     local info = { tag = tag }
@@ -82,20 +81,18 @@ local tags_meta = {
     core.set(qube, 'tag', tag, true)
     fire(qube, 'domain-tag-add:' .. tag, info)
   end,
-  __pairs = function(view) return iterate('tag', owner[view]) end,
-}
+  __pairs = function(view) return iterate('tag', tags_owner(view)) end,
+})
 
-local function view_of(meta)
-  return function(qube)
-    if core.is_app(qube) then return nil end
-    local view = setmetatable({}, meta)
-    owner[view] = qube
-    return view
+local function view_of(new)
+  return function(object)
+    if core.is_app(object) then return nil end
+    return new(object)
   end
 end
 
 -- The views by qube, each made once.
-views.features, views.tags = per_object(view_of(features_meta)), per_object(view_of(tags_meta))
+views.features, views.tags = per_object(view_of(new_features)), per_object(view_of(new_tags))
 
 local function each_qube()
   local list, i = core.qubes(), 0

@@ -139,12 +139,19 @@ local function model_primitives(world)
     return true, value
   end
 
-  function core.view_reader(owners, kind)
-    return function(view, name)
+  function core.view_type(kind, metamethods)
+    local owners = setmetatable({}, { __mode = 'k' })
+    metamethods.__index = function(view, name)
       if type(name) ~= 'string' then return nil end
       local is_set, value = core.get(owners[view], kind, name)
       return is_set and value or nil
     end
+    local function new(object)
+      local view = setmetatable({}, metamethods)
+      owners[view] = object
+      return view
+    end
+    return new, function(view) return owners[view] end
   end
 
   function core.set(object, kind, name, value) set_attribute(world, object, kind, name, value) end
