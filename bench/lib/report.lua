@@ -92,7 +92,7 @@ function report.markdown(path, about)
   local lines = {
     ('Made by `./dev bench --markdown` on %s: qubesd %s; %s, Linux %s, state on %s.'):format(os.date('!%Y-%m-%d'),
       about.version, processor(), system.release, about.file_system),
-    ('Each line is the median of %d rounds (three times as many for Set), the sides taking turns. Ratios are medians of'):format(
+    ('Each line is the median of %d rounds (more for Set and for rules), the sides taking turns. Ratios are medians of'):format(
       about.rounds),
     'neighbouring rounds, with the smallest and the greatest. The load generator, which checks every answer, runs on the same',
     'machine and needs about as much of a processor as the bare server; so the ratio of processor time that the servers took',
