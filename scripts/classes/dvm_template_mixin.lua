@@ -5,8 +5,6 @@ local dependencies = import('dependencies')
 local raise = import('exceptions').raise
 local views = import('views')
 
-local core_get = core.get
-
 local DVMTemplateMixin = class('DVMTemplateMixin', { doc = 'May lend all its volumes to disposables.' })
 
 DVMTemplateMixin:property('template_for_dispvms', { type = 'bool', default = false,
@@ -14,12 +12,7 @@ DVMTemplateMixin:property('template_for_dispvms', { type = 'bool', default = fal
 
 -- The disposables that are based on this qube.
 function DVMTemplateMixin.methods:dispvms()
-  local list = {}
-  for _, qube in ipairs(views.qubes()) do
-    local is_set, template = core_get(qube, 'property', 'template')
-    if is_set and template == self then list[#list + 1] = qube end
-  end
-  return list
+  return views.based_on(self)
 end
 
 local SYSTEM_PROPERTIES = { 'default_dispvm', 'management_dispvm' }

@@ -4,8 +4,6 @@
 local views = import('views')
 local network = import('network')
 
-local core_get = core.get
-
 local TemplateVM = class('TemplateVM', { parents = { 'QubesVM' }, creatable = true, doc = 'Lends its root volume to other qubes.' })
 
 TemplateVM:property('appvm_default_bootmode', { stage = 4,
@@ -18,12 +16,7 @@ TemplateVM:property('netvm', { type = 'vm', stage = 4, allow_none = true, defaul
 
 -- The qubes that are based on this one.
 function TemplateVM.methods:appvms()
-  local list = {}
-  for _, qube in ipairs(views.qubes()) do
-    local is_set, template = core_get(qube, 'property', 'template')
-    if is_set and template == self then list[#list + 1] = qube end
-  end
-  return list
+  return views.based_on(self)
 end
 
 -- It is this template that has changed, and the qubes that are based on it follow. `old` and `new`, where they are given: its value.

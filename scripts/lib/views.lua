@@ -114,6 +114,16 @@ function views.qubes()
   return list
 end
 
+-- The qubes whose template it is, in that order.
+function views.based_on(template)
+  local list = {}
+  for _, qube in ipairs(views.qubes()) do
+    local is_set, value = core_get(qube, 'property', 'template')
+    if is_set and value == template then list[#list + 1] = qube end
+  end
+  return list
+end
+
 views.domains = setmetatable({}, {
   __index = function(_, key)
     if key == 'each' then return each_qube end
