@@ -54,8 +54,7 @@ void qd_push_call(lua_State *L, struct qd_call *call)
     call->handle = handle;
 }
 
-/* What the caller is told: the reason that a rule chose to give, and nothing of a rule that failed. */
-static int refuse(lua_State *L, struct qd_call *call, const struct qd_question *question, uint64_t asked_ns)
+int qd_refuse_call(lua_State *L, struct qd_call *call, const struct qd_question *question, uint64_t asked_ns)
 {
     if (call->dry)
         qd_dry_refused(call, question);
@@ -88,7 +87,7 @@ static struct qd_call *ask(lua_State *L, int info, int list)
     asked_ns = call->daemon->audit ? uv_hrtime() - begin_ns : 0;
     if (r < 0) {
         call->denied = true; /* and stays it, should the method catch the error */
-        refuse(L, call, &question, asked_ns);
+        qd_refuse_call(L, call, &question, asked_ns);
     }
     if (!call->dry && call->state == QD_CALL_CHECKED)
         qd_decision_permitted(L, call, info, list ? lua_gettop(L) : 0, asked_ns);
@@ -166,7 +165,7 @@ static int filter_as(lua_State *L)
             qd_decision_item(L, call, method, question.arg, lua_istable(L, 4) ? 4 : 0);
             lua_rawseti(L, 5, ++kept);
         } else if (question.failed) {
-            return refuse(L, call, &question, 0);
+            return qd_refuse_call(L, call, &question, 0);
         } else {
             lua_pop(L, 1);
         }
@@ -180,22 +179,6 @@ static int enforce(lua_State *L)
     if (lua_toboolean(L, 2))
         return 0;
     return qd_raise(L, "ProtocolError", "%s", luaL_optstring(L, 3, "malformed request"));
-}
-
-/* call:refuse(why): the rules have permitted the call, and it is refused nevertheless, in the words of a
- * denial without a reason. Why is for the log, the audit and explanations. */
-static int refuse_permitted(lua_State *L)
-{
-    struct qd_call *call = check_call(L);
-    const char *why = luaL_checkstring(L, 2);
-    struct qd_question question = qd_call_question(call, call->method);
-
-    if (call->state != QD_CALL_PERMITTED)
-        return luaL_error(L, "%s: refuse comes after permission", call->method->name);
-    question.withheld = true;
-    question.permitted = true;
-    snprintf(question.reason, sizeof(question.reason), "%s", why);
-    return refuse(L, call, &question, 0);
 }
 
 /* call:visible(qube) */
@@ -367,7 +350,6 @@ void qd_bind_call_open(lua_State *L)
         {"filter", filter},
         {"filter_as", filter_as},
         {"enforce", enforce},
-        {"refuse", refuse_permitted},
         {"visible", visible},
         {"qube", qube},
         {"subscribe", subscribe},

@@ -374,6 +374,7 @@ void qd_bind_core_open(lua_State *L)
     qd_bind_model_open(L);
     qd_bind_wait_open(L);
     qd_bind_object_open(L);
+    qd_bind_view_open(L);
     qd_bind_untrusted_open(L);
     qd_bind_xml_open(L);
     qd_bind_run_open(L);

@@ -8,6 +8,9 @@
 
 #include "qd/daemon.h"
 
+struct qd_call;
+struct qd_question;
+
 /* `none`, as a light userdata. */
 #define QD_NONE_POINTER NULL
 
@@ -17,6 +20,7 @@ void qd_bind_model_open(lua_State *L);      /* bind_model.c: into the table on t
 int qd_bind_format(lua_State *L);           /* bind_format.c: core.format */
 void qd_bind_wait_open(lua_State *L);       /* bind_wait.c */
 void qd_bind_object_open(lua_State *L);     /* bind_object.c */
+void qd_bind_view_open(lua_State *L);       /* bind_view.c */
 void qd_bind_xml_open(lua_State *L);        /* bind_xml.c */
 void qd_bind_run_open(lua_State *L);        /* bind_run.c */
 void qd_bind_file_open(lua_State *L);       /* bind_file.c */
@@ -36,6 +40,13 @@ void qd_push_object(lua_State *L, struct qd_object *object); /* nil for NULL */
 struct qd_object *qd_to_object(lua_State *L, int index);     /* NULL when it is none */
 struct qd_object *qd_check_object(lua_State *L, int index);
 struct qd_object *qd_check_qube(lua_State *L, int index); /* one that is still in the model */
+
+/* bind_model.c: the value as scripts have it; a qube that was removed is nil. */
+void qd_push_value(lua_State *L, const struct qd_value *value);
+
+/* bind_call.c: tells of the refusal and raises it. The caller is told the reason that a rule chose to give,
+ * and nothing of a rule that failed. */
+int qd_refuse_call(lua_State *L, struct qd_call *call, const struct qd_question *question, uint64_t asked_ns);
 
 /* Exceptions of the Admin API. */
 int qd_raise(lua_State *L, const char *class_name, const char *format, ...)

@@ -23,7 +23,7 @@ DVMTemplateMixin:on({ 'property-pre-set:template_for_dispvms', 'property-pre-res
   if info.newvalue == true or info.oldvalue ~= true then return end
   local system, others = dependencies.of(self, SYSTEM_PROPERTIES, QUBE_PROPERTIES)
   if core.caller_is_restricted() and #system == 0 and #dependencies.visible(others) == 0 then
-    raise('PermissionDenied', 'who sees only some of the qubes can not do this')
+    core.refuse_caller('it could tell a caller, to whom rules show only some of the qubes, of disposables of the others')
   end
   if #system > 0 or #others > 0 then
     core.log('warning', ('%s stays a template for disposables, because of %s'):format(self.name, dependencies.describe(system, others)))

@@ -117,7 +117,6 @@ function Call:filter(list, info)
   return kept
 end
 
-function Call:refuse() failure('PermissionDenied', 'the rules do not permit this call') end
 function Call:filter_as(_, list) return list end
 function Call:visible(qube) return qube ~= nil and not self.world.core.removed(qube) end
 function Call:qube(name) return self.world.core.qube(name) end

@@ -16,7 +16,7 @@ rules begin at 0 with each generation.
 -- Field of core.status(), name, type, meaning.
 local DAEMON = {
   { 'calls', 'qubesd_calls_total', 'counter', 'Calls that reached their method.' },
-  { 'denied', 'qubesd_calls_denied_total', 'counter', 'Calls that the rules refused.' },
+  { 'denied', 'qubesd_calls_denied_total', 'counter', 'Calls that were denied.' },
   { 'denied_expected', 'qubesd_calls_denied_expected_total', 'counter', 'Those of them that the rule had marked as expected.' },
   { 'shadow_differences', 'qubesd_shadow_differences_total', 'counter', 'Calls that shadow rules would have refused or made show less.' },
   { 'failed', 'qubesd_calls_failed_total', 'counter', 'Calls that ended in an internal error.' },

@@ -60,7 +60,7 @@ local function check_unused(call, found)
   for qube in app.domains:each() do
     if qube.label == found and call:visible(qube) then raise('QubesLabelInUseError', 'a qube has this label') end
   end
-  hidden.refuse_restricted(call)
+  hidden.refuse_restricted()
 end
 
 method('admin.label.Remove', {

@@ -22,6 +22,6 @@ method('internal.Status', {
   doc = 'JSON about the daemon: its generation, calls, store and connection to libvirt.',
 }, function(call)
   call:permission()
-  hidden.refuse_restricted(call)
+  hidden.refuse_restricted()
   return json.encode(status()) .. '\n'
 end)

@@ -44,7 +44,7 @@ method('internal.SuspendPre', {
   doc = 'Before the computer sleeps: removes preloaded disposables and suspends all running qubes.',
 }, function(call)
   call:permission()
-  hidden.refuse_restricted(call)
+  hidden.refuse_restricted()
   for _, template in ipairs(preloading()) do
     template:remove_preload_excess(0, 'the computer will sleep')
   end
@@ -65,7 +65,7 @@ method('internal.SuspendPost', {
   doc = 'After the computer slept: wakes the qubes that were suspended for it, and preloads disposables again.',
 }, function(call)
   call:permission()
-  hidden.refuse_restricted(call)
+  hidden.refuse_restricted()
   local _, names = core.get(app, KIND, NAME)
   local kept = {}
   for name in (names or ''):gmatch('%S+') do

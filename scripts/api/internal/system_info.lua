@@ -50,6 +50,6 @@ method('internal.GetSystemInfo', {
   doc = 'JSON: {"domains": {NAME: {"type", "label", "icon", "tags", "power_state", "uuid", "guivm", …}}}. Built once a change.',
 }, function(call)
   call:permission()
-  hidden.refuse_restricted(call)
+  hidden.refuse_restricted()
   return core.cached('internal.GetSystemInfo', core.version(), build)
 end)

@@ -47,7 +47,7 @@ end
 function create.check(call, request)
   local other = core.qube(request.name)
   if other and not call:visible(other) then
-    call:refuse('a qube that the caller may not know of has this name')
+    core.refuse_caller('a qube that the caller may not know of has this name')
   elseif other then
     raise('QubesVMAlreadyExistsError', ('there is a qube named "%s" already'):format(request.name))
   end

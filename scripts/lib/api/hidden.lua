@@ -48,15 +48,15 @@ function hidden.writer(call)
 end
 
 -- Refuses a caller from whom rules could hide qubes what tells of all of them, or depends on all.
-function hidden.refuse_restricted(call)
-  if core.caller_is_restricted() then call:refuse('it could tell a caller, to whom rules show only some of the qubes, of the others') end
+function hidden.refuse_restricted()
+  if core.caller_is_restricted() then core.refuse_caller('it could tell a caller, to whom rules show only some of the qubes, of the others') end
 end
 
 -- Refuses such a caller the features by which it would reach qubes that it can't see: one names a qube for those that the caller creates, the others are
 -- dom0's word for the default template of disposables.
 function hidden.check_feature(call)
   local feature = call.arg
-  if feature == 'set-created-guivm' or (call.dest.klass == 'AdminVM' and feature:sub(1, 14) == 'preload-dispvm') then hidden.refuse_restricted(call) end
+  if feature == 'set-created-guivm' or (call.dest.klass == 'AdminVM' and feature:sub(1, 14) == 'preload-dispvm') then hidden.refuse_restricted() end
 end
 
 return hidden
