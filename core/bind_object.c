@@ -11,14 +11,10 @@
 #define OBJECT "qd.object"
 #define VIEWS_MAX 2 /* kept with each object */
 
-struct reference {
-    struct qd_object *object;
-};
-
 void qd_push_object(lua_State *L, struct qd_object *object)
 {
     struct qd_generation *generation = qd_generation_of(L);
-    struct reference *reference;
+    struct qd_reference *reference;
 
     if (!object) {
         lua_pushnil(L);
@@ -42,7 +38,7 @@ void qd_push_object(lua_State *L, struct qd_object *object)
 
 struct qd_object *qd_to_object(lua_State *L, int index)
 {
-    struct reference *reference = lua_touserdata(L, index);
+    struct qd_reference *reference = lua_touserdata(L, index);
     const void *type;
 
     if (!reference || !lua_getmetatable(L, index))
@@ -72,7 +68,7 @@ struct qd_object *qd_check_qube(lua_State *L, int index)
 
 static int collect(lua_State *L)
 {
-    struct reference *reference = lua_touserdata(L, 1);
+    struct qd_reference *reference = lua_touserdata(L, 1);
     struct qd_daemon *daemon = qd_generation_of(L)->daemon;
 
     if (reference->object && daemon)

@@ -7,9 +7,9 @@
 
 #include "qd/bind_core.h"
 
-/* Its user value is the object, which keeps it alive. */
+/* Its user value is the reference, which so lives as long. */
 struct view {
-    struct qd_object *object;
+    const struct qd_reference *owner;
 };
 
 /* The view at the index, whose metatable is the upvalue. */
@@ -34,8 +34,9 @@ static int read_view(lua_State *L)
 
     if (lua_type(L, 2) != LUA_TSTRING)
         return 0;
+    luaL_argcheck(L, view->owner->object, 1, "its object is gone");
     name = lua_tolstring(L, 2, &name_size);
-    value = qd_object_get(qd_check_daemon(L)->model, view->object, kind, kind_size, name, name_size);
+    value = qd_object_get(qd_check_daemon(L)->model, view->owner->object, kind, kind_size, name, name_size);
     if (!value)
         return 0;
     qd_push_value(L, value);
@@ -44,10 +45,11 @@ static int read_view(lua_State *L)
 
 static int new_view(lua_State *L)
 {
-    struct qd_object *object = qd_check_object(L, 1);
-    struct view *view = lua_newuserdatauv(L, sizeof(*view), 1);
+    struct view *view;
 
-    view->object = object;
+    qd_check_object(L, 1);
+    view = lua_newuserdatauv(L, sizeof(*view), 1);
+    view->owner = lua_touserdata(L, 1);
     lua_pushvalue(L, 1);
     lua_setiuservalue(L, -2, 1);
     lua_pushvalue(L, lua_upvalueindex(1));

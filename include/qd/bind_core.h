@@ -35,7 +35,10 @@ struct qd_daemon *qd_check_daemon(lua_State *L);
 /* The running call, which may change the model now (law 3), or a Lua error that says why not. */
 struct qd_call *qd_check_writer(lua_State *L);
 
-/* bind_object.c: references to the app and to qubes. */
+/* bind_object.c: references to the app and to qubes, userdata that keep them alive. */
+struct qd_reference {
+    struct qd_object *object; /* NULL when Lua has collected the reference */
+};
 void qd_push_object(lua_State *L, struct qd_object *object); /* nil for NULL */
 struct qd_object *qd_to_object(lua_State *L, int index);     /* NULL when it is none */
 struct qd_object *qd_check_object(lua_State *L, int index);
