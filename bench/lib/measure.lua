@@ -119,6 +119,11 @@ local function pin(contestants, cpus)
   end
 end
 
+-- The same setup, with so many times the seconds and the rounds.
+function measure.longer(setup, seconds, rounds)
+  return setmetatable({ seconds = setup.seconds * seconds, rounds = setup.rounds * rounds }, { __index = setup })
+end
+
 -- Lets the contestants run in turn, `setup.rounds` times. A contestant has pid, job() → job and, optional, counters().
 -- Returns a summary for each. What else the machine does meets them all alike. pinned: their main threads are kept on one
 -- processor and the load on another; otherwise Linux now and then puts both on one, and the rates are halved for a while.

@@ -93,7 +93,7 @@ local function with_and_without(bench, what, with, without, job, goal)
       end,
     }
   end
-  local longer = setmetatable({ seconds = bench.seconds * MORE_SECONDS, rounds = bench.rounds * MORE_ROUNDS }, { __index = bench })
+  local longer = measure.longer(bench, MORE_SECONDS, MORE_ROUNDS)
   local ours, other = table.unpack(measure.alternate(longer, { contestant(with), contestant(without) }, true))
   local ratio, low, high = measure.ratio(ours, other)
   local added, by_cpu = ours.cpu_us - other.cpu_us, other.cpu_us / ours.cpu_us

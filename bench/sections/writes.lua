@@ -50,8 +50,7 @@ local function compare(bench, connections, fsync_goal)
   local small, large = bench.estate(SMALL), bench.estate(LARGE)
   check(small)
   process.run('sync', {}, 120) -- what building the estates left to write isn't part of this
-  local longer = setmetatable({ seconds = bench.seconds * MORE_SECONDS, rounds = bench.rounds * MORE_ROUNDS },
-    { __index = bench })
+  local longer = measure.longer(bench, MORE_SECONDS, MORE_ROUNDS)
   local with_small, with_large = table.unpack(measure.alternate(longer, {
     contestant(bench, small, connections), contestant(bench, large, connections),
   }))
