@@ -1,12 +1,13 @@
 -- SPDX-License-Identifier: GPL-2.0-or-later
 -- Law 1, by the bytes: the same random calls of a restricted caller in two worlds, one of them with hidden qubes, get the same answers, errors and events.
--- Meanwhile dom0 acts in both, and on hidden qubes in the one that has them. Estates and calls are drawn by spec/support/two_worlds.lua.
+-- Meanwhile dom0 acts in both, and on hidden qubes in the one that has them. Estates and calls are drawn by spec/support/two_worlds*.lua.
 -- QD_DRAWS: how many calls (10,000; fewer with sanitizers). QD_SEED: others than these. QD_SURVEY: go on with new estates after a difference, and list
 -- them at the end.
 
 local json = require('cjson')
 local daemons = require('spec.support.daemon')
 local draw = require('spec.support.two_worlds')
+local calls = require('spec.support.two_worlds_calls')
 
 local CONSOLE = { socket = 'qubesd.console.sock' }
 local DRAWS = tonumber(os.getenv('QD_DRAWS')) or (daemons.build_dir:find('sanitizers', 1, true) and 1500 or 10000)
@@ -111,7 +112,7 @@ describe('two worlds', function()
     math.randomseed(SEED)
     local d = start(draw.rules())
     methods = json.decode(d:ok('console.spec.Declarations', 'dom0', '', '', CONSOLE))
-    weighted = draw.weighted(methods)
+    weighted = calls.weighted(methods)
     d:stop()
   end)
 
@@ -122,7 +123,7 @@ describe('two worlds', function()
   -- ---- answers ----
 
   -- What is left out of the comparison, with reasons:
-  -- (What is not drawn at all is said in spec/support/two_worlds.lua.)
+  -- (What is not drawn at all is said in spec/support/two_worlds*.lua.)
   --   xid: the hypervisor counts all starts, and who draws windows or connects to a qube needs its number.
   --   cputime, cpu_time, cpu_usage: time of this machine's processors.
   --   mem, vm-stats: what a running qube has is what a hidden template gave to it.
@@ -197,7 +198,7 @@ describe('two worlds', function()
 
   local function compare_call()
     number = number + 1
-    local call = draw.call(w, weighted)
+    local call = calls.call(w, weighted)
     local one, other = make(call)
     note(call, other)
     if other:sub(1, 1) == '0' and POWER[call.declared.name:match('[^.]*$')] then settle() end
